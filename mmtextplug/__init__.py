@@ -1,0 +1,14 @@
+"""CRAFT text detection that trains, OHEM and S-OHEM samplers, and DB losses for OpenMMLab.
+
+`import mmtextplug`, or `custom_imports = dict(imports=['mmtextplug'])` in a config, registers all
+that the installed packages allow; `python -m mmtextplug` shows what that is.
+"""
+
+from __future__ import annotations
+
+from .registration import COMPONENTS, register_all
+from .version import __version__
+
+__all__ = ["REGISTERED", "__version__"]
+
+REGISTERED = register_all(COMPONENTS)
