@@ -1,0 +1,79 @@
+"""The Gaussians' inner loop for the CPU, compiled by Numba.
+
+On one core a loop that visits each pixel once beats tensor operations, whose intermediate results
+leave the cache, by about five times. The GPU has its vectorised form in `gaussian.py`; tests hold
+both equal.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from mmtextplug.geometry import Windows
+
+
+def _loop(maps, matrix, centre, plane, factor, left, top, width, height):  # pragma: no cover
+    for n in range(matrix.shape[0]):
+        a, b, c, d, e, f, g, h, i = matrix[n]
+        target = maps[plane[n]]
+        for row in range(top[n], top[n] + height[n]):
+            y = row - centre[n, 1]
+            # Everything that a row shares is computed once.
+            u0, v0, w0 = b * y + c, e * y + f, h * y + i
+            for column in range(left[n], left[n] + width[n]):
+                x = column - centre[n, 0]
+                w = g * x + w0
+                if w <= 0.0:
+                    continue
+                u, v = (a * x + u0) / w, (d * x + v0) / w
+                squared = u * u + v * v
+                if squared <= 1.0:
+                    score = math.exp(factor * squared)
+                    if score > target[row, column]:
+                        target[row, column] = score
+
+
+@functools.lru_cache(maxsize=None)
+def _compiled() -> Callable:
+    import numba
+
+    try:
+        return numba.njit(cache=True, nogil=True)(_loop)
+    except RuntimeError:
+        # No folder to keep the compiled code in (a read-only installation): compile a process.
+        return numba.njit(nogil=True)(_loop)
+
+
+def draw(
+    maps: np.ndarray,
+    matrix: np.ndarray,
+    centre: np.ndarray,
+    plane: np.ndarray,
+    factor: float,
+    windows: Windows,
+) -> None:
+    """Merge Gaussians into ``maps`` (B, H, W) by maximum, in place.
+
+    Args:
+        maps (np.ndarray): float32.
+        matrix (np.ndarray): ``(N, 9)`` float64, pixels about the centre -> square.
+        centre (np.ndarray): ``(N, 2)`` float64.
+        plane (np.ndarray): ``(N,)`` int64, the map of each quad.
+        factor (float): Exponent per squared distance in the square.
+        windows (Windows): The pixels to visit.
+    """
+    _compiled()(
+        maps,
+        np.ascontiguousarray(matrix),
+        np.ascontiguousarray(centre),
+        np.ascontiguousarray(plane),
+        factor,
+        windows.left.numpy(),
+        windows.top.numpy(),
+        windows.width.numpy(),
+        windows.height.numpy(),
+    )

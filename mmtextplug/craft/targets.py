@@ -1,0 +1,176 @@
+"""Region, affinity and confidence maps from the words and characters of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
+from torch import Tensor
+
+from mmtextplug.craft.gaussian import (
+    ENLARGE,
+    SIGMA,
+    affinity_quads,
+    drawable_quads,
+    render_gaussians,
+)
+from mmtextplug.geometry import fill_polygons
+
+
+@dataclass(frozen=True)
+class WordLabels:
+    """The words of one image, on the host, in pixels of the score map.
+
+    Attributes:
+        polygons (list[np.ndarray]): W arrays ``(K, 2)``.
+        chars (list[np.ndarray | None]): W arrays ``(n, 4, 2)`` in reading order, None if unknown.
+        confidence (np.ndarray): ``(W,)`` in [0, 1]: how far the characters are to be believed; 0
+            for ignored words.
+        valid (np.ndarray, optional): ``(K, 2)``, convex: outside of it there is no image, and
+            nothing is trained.
+    """
+
+    polygons: list[np.ndarray]
+    chars: list[np.ndarray | None]
+    confidence: np.ndarray
+    valid: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class ScoreMaps:
+    """Ground truth of a batch: three maps ``(B, H, W)`` float32, and the quads not drawn."""
+
+    region: Tensor
+    affinity: Tensor
+    confidence: Tensor
+    skipped: int
+
+
+def draw_score_maps(
+    images: Sequence[WordLabels],
+    size: tuple[int, int],
+    *,
+    device: torch.device | str = 'cpu',
+    sigma: float = SIGMA,
+    enlarge: float = ENLARGE,
+) -> ScoreMaps:
+    """Draw the ground truth of a batch of images (CRAFT paper, sections 3.2.1 and 3.2.2).
+
+    Args:
+        images (Sequence[WordLabels]): The words of each image.
+        size (tuple[int, int]): (H, W) of the maps.
+        device (torch.device | str): Where to draw. Only corners travel there.
+        sigma, enlarge (float): See `render_gaussians`.
+
+    Returns:
+        ScoreMaps: Words without confidence draw no characters; their polygons are taken out of
+        training, except where a word with confidence covers them.
+    """
+    chars, word_of, image_of = [np.zeros((0, 4, 2), np.float32)], [], []
+    for index, image in enumerate(images):
+        for word, confidence in zip(image.chars, image.confidence):
+            if word is not None and len(word) and confidence > 0:
+                chars.append(np.asarray(word, dtype=np.float32))
+                word_of.append(len(word))
+                image_of.append(index)
+    lengths = torch.tensor(word_of, dtype=torch.long)
+    quads = torch.from_numpy(np.concatenate(chars))
+    word = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    image = torch.tensor(image_of, dtype=torch.long)
+    links = affinity_quads(quads, word=word)
+    link_word = torch.repeat_interleave(torch.arange(len(lengths)), (lengths - 1).clamp(min=0))
+    common = dict(batch_size=len(images), sigma=sigma, enlarge=enlarge, device=device)
+    # How many cannot be drawn is known on the host, where the quads are.
+    skipped = len(quads) - int(drawable_quads(quads, size, enlarge=enlarge).sum())
+    return ScoreMaps(
+        region=render_gaussians(quads, size, batch_index=image[word], **common),
+        affinity=render_gaussians(links, size, batch_index=image[link_word], **common),
+        confidence=_confidence_map(images, size, device),
+        skipped=skipped,
+    )
+
+
+def _confidence_map(
+    images: Sequence[WordLabels], size: tuple[int, int], device: torch.device | str
+) -> Tensor:
+    def fill(entries: list[tuple[np.ndarray, float, int]]) -> Tensor:
+        polygons, values, index = zip(*entries)
+        return fill_polygons(
+            polygons, values, size, batch_index=index, batch_size=len(images), device=device
+        )
+
+    words = [
+        (polygon, float(value), index)
+        for index, image in enumerate(images)
+        for polygon, value in zip(image.polygons, image.confidence)
+    ]
+    maps = torch.ones((len(images), *size), device=device)
+    unknown = [word for word in words if word[1] <= 0]
+    known = [word for word in words if word[1] > 0]
+    # Where words overlap, one with characters is trained even inside an ignored one; among words
+    # with characters the most doubtful decides.
+    if unknown:
+        maps = torch.minimum(maps, fill(unknown))
+    if known and len(unknown) + sum(word[1] < 1 for word in known):
+        painted = fill(known)
+        maps = torch.where(torch.isfinite(painted), painted, maps)
+    frames = [(image.valid, 1.0, i) for i, image in enumerate(images) if image.valid is not None]
+    if frames:
+        limited = torch.tensor([image.valid is not None for image in images]).to(device)
+        outside = torch.isinf(fill(frames)) & limited[:, None, None]
+        maps = maps.masked_fill(outside, 0.0)
+    return maps
+
+
+@TRANSFORMS.register_module()
+class GaussianCharLabels(BaseTransform):
+    """Draws a sample's ground truth maps in the data workers, to be seen or to spare the device.
+
+    The same function as in the loss draws them, at the size the network's maps will have.
+
+    Required keys: ``img``, ``gt_polygons``, ``gt_chars``, ``gt_ignored``; used if present:
+    ``gt_char_confidence``, ``valid_polygon``. Added key: ``gt_score_maps``, ``(3, H, W)`` float32:
+    region, affinity, confidence.
+
+    Args:
+        stride (int): Input pixels for each pixel of the network's maps.
+        sigma, enlarge (float): See `mmtextplug.craft.gaussian.render_gaussians`.
+    """
+
+    def __init__(self, stride: int = 2, sigma: float = SIGMA, enlarge: float = ENLARGE) -> None:
+        self.stride = stride
+        self.shape = dict(sigma=sigma, enlarge=enlarge)
+
+    def transform(self, results: dict) -> dict:
+        height, width = results['img'].shape[:2]
+        size = (-(-height // self.stride), -(-width // self.stride))
+        valid = results.get('valid_polygon')
+        words = WordLabels(
+            polygons=[np.reshape(p, (-1, 2)) / self.stride for p in results['gt_polygons']],
+            chars=[None if c is None else c / self.stride for c in results['gt_chars']],
+            confidence=char_confidence(results),
+            valid=None if valid is None else valid / self.stride,
+        )
+        maps = draw_score_maps([words], size, **self.shape)
+        stacked = torch.cat([maps.region, maps.affinity, maps.confidence])
+        results['gt_score_maps'] = stacked.numpy()
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(stride={self.stride}, {self.shape})'
+
+
+def char_confidence(results: dict) -> np.ndarray:
+    """How far a sample's characters are to be believed, ``(W,)`` float32.
+
+    0 for ignored words and for words whose characters are unknown; else what a labeller wrote to
+    ``gt_char_confidence``, or 1.
+    """
+    known = [c is not None and len(c) > 0 for c in results['gt_chars']]
+    confidence = results.get('gt_char_confidence', np.ones(len(known), dtype=np.float32))
+    usable = np.array(known, dtype=bool) & ~np.asarray(results['gt_ignored'], dtype=bool)
+    return np.where(usable, confidence, 0).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Hard example mining, for pixels and for regions of interest."""
