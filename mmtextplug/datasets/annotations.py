@@ -1,0 +1,92 @@
+"""Checks of one annotated word: what may be trained on, and what is wrong with the rest."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+
+import numpy as np
+
+# Texts by which datasets mark words that nobody can read.
+ILLEGIBLE = ('###', '*', '')
+
+
+@dataclass(frozen=True)
+class Word:
+    """One annotated word.
+
+    Attributes:
+        polygon (np.ndarray): ``(K, 2)`` float32, pixels.
+        text (str | None): None where the dataset has no texts.
+        ignored (bool): Not to be trained on or judged by.
+        chars (np.ndarray | None): ``(n, 4, 2)`` float32 in reading order, None if unknown.
+    """
+
+    polygon: np.ndarray
+    text: str | None
+    ignored: bool
+    chars: np.ndarray | None
+
+
+def visible_length(text: str) -> int:
+    """Number of characters that can be seen: without spaces, marks joined to their letters."""
+    return sum(
+        not char.isspace() and unicodedata.category(char) not in ('Mn', 'Me', 'Cf', 'Cc')
+        for char in text
+    )
+
+
+def read_word(instance: dict, size: tuple[int, int] | None = None) -> tuple[Word | None, str]:
+    """Read and check one entry of ``instances`` of an annotation file.
+
+    Args:
+        instance (dict): ``polygon`` (flat list of 2k numbers) or ``bbox`` (x1, y1, x2, y2);
+            optionally ``ignore``, ``text`` and ``chars`` (lists of 8 numbers each).
+        size (tuple[int, int], optional): (height, width) of the image.
+
+    Returns:
+        tuple: The word, or None if its outline is of no use; and what is wrong, '' if nothing. A
+        word whose characters are of no use is returned without them.
+    """
+    try:
+        polygon = _outline(instance)
+    except (TypeError, ValueError, KeyError):
+        return None, 'polygon and bbox are no lists of numbers'
+    if len(polygon) < 3:
+        return None, 'polygon has fewer than 3 points'
+    if not np.isfinite(polygon).all():
+        return None, 'polygon has a NaN or infinite coordinate'
+    x, y = polygon.astype(np.float64).T
+    if abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) < 2e-3:
+        return None, 'polygon has no area'
+    if size is not None and (
+        x.max() <= 0 or y.max() <= 0 or x.min() >= size[1] or y.min() >= size[0]
+    ):
+        return None, 'polygon is outside of the image'
+    text = instance.get('text')
+    ignored = bool(instance.get('ignore', False)) or text in ILLEGIBLE
+    chars, fault = (None, '') if ignored else _characters(instance, text)
+    return Word(polygon, text, ignored, chars), fault
+
+
+def _outline(instance: dict) -> np.ndarray:
+    if instance.get('polygon') is not None:
+        flat = np.asarray(instance['polygon'], dtype=np.float32).reshape(-1)
+        return flat[: len(flat) // 2 * 2].reshape(-1, 2)
+    left, top, right, bottom = (float(v) for v in instance['bbox'])
+    corners = [[left, top], [right, top], [right, bottom], [left, bottom]]
+    return np.array(corners, dtype=np.float32)
+
+
+def _characters(instance: dict, text: str | None) -> tuple[np.ndarray | None, str]:
+    if instance.get('chars') is None:
+        return None, ''
+    try:
+        chars = np.asarray(instance['chars'], dtype=np.float32).reshape(-1, 4, 2)
+    except (TypeError, ValueError):
+        return None, 'chars is no list of 8-number quads'
+    if not np.isfinite(chars).all():
+        return None, 'chars have a NaN or infinite coordinate'
+    if text is not None and len(chars) != visible_length(text):
+        return None, 'number of chars differs from the visible characters of the text'
+    return chars, ''

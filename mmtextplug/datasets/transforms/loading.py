@@ -1,0 +1,50 @@
+"""Annotations with characters, from what the dataset read to what transforms work on."""
+
+from __future__ import annotations
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
+
+from mmtextplug.datasets.annotations import Word, read_word
+
+
+@TRANSFORMS.register_module()
+class LoadCharAnnotations(BaseTransform):
+    """Brings words and their characters into the form of MMOCR's transforms, plus ``gt_chars``.
+
+    Words of no use (see `mmtextplug.datasets.annotations.read_word`) are left out. It takes the
+    place of MMOCR's ``LoadOCRAnnotations`` and reads the same files.
+
+    Required key: ``instances``. Added keys: ``gt_polygons`` (list of W flat float32 arrays),
+    ``gt_bboxes`` (W, 4) float32, ``gt_bboxes_labels`` (W,) int64, ``gt_ignored`` (W,) bool,
+    ``gt_texts`` (list of str or None), ``gt_chars`` (list of (n, 4, 2) float32 arrays, or None for
+    words whose characters are unknown).
+    """
+
+    def transform(self, results: dict) -> dict:
+        size = results.get('ori_shape')
+        words = [word for word, _ in (read_word(i, size) for i in results['instances']) if word]
+        return set_words(results, words)
+
+
+def set_words(results: dict, words: list[Word]) -> dict:
+    """Write words under the keys of ``LoadCharAnnotations``, and return the same dict."""
+    corners = [(w.polygon.min(0), w.polygon.max(0)) for w in words]
+    results['gt_polygons'] = [np.ascontiguousarray(w.polygon).reshape(-1) for w in words]
+    results['gt_bboxes'] = np.array([np.concatenate(c) for c in corners], np.float32).reshape(-1, 4)
+    results['gt_bboxes_labels'] = np.zeros(len(words), dtype=np.int64)
+    results['gt_ignored'] = np.array([w.ignored for w in words], dtype=bool)
+    results['gt_texts'] = [w.text for w in words]
+    results['gt_chars'] = [w.chars for w in words]
+    return results
+
+
+def get_words(results: dict) -> list[Word]:
+    """Read back what `set_words` wrote."""
+    return [
+        Word(np.reshape(polygon, (-1, 2)), text, bool(ignored), chars)
+        for polygon, text, ignored, chars in zip(
+            results['gt_polygons'], results['gt_texts'], results['gt_ignored'], results['gt_chars']
+        )
+    ]

@@ -1,0 +1,44 @@
+"""The end of a pipeline: MMOCR's data sample, with characters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.registry import TRANSFORMS
+from mmengine.structures import PixelData
+from mmocr.datasets.transforms import PackTextDetInputs
+
+from mmtextplug.craft.targets import char_confidence
+
+
+@TRANSFORMS.register_module()
+class PackCharInputs(PackTextDetInputs):
+    """Packs what ``PackTextDetInputs`` packs, and the characters.
+
+    ``gt_instances`` gets two fields more: ``chars``, a list of (n, 4, 2) float32 arrays or None;
+    and ``char_confidence``, (W,) float32, an array that stays on the host with the characters:
+    the loss makes the map of it on the device. Maps that ``GaussianCharLabels`` has drawn become
+    ``gt_score_maps`` (``PixelData`` with ``data`` (3, H, W)).
+
+    Args:
+        meta_keys (Sequence[str]): Meta information to keep. Keys that a sample has not are left
+            out; ``valid_polygon`` is kept whenever ``RandomTextWarp`` wrote it.
+    """
+
+    def __init__(
+        self, meta_keys: Sequence[str] = ('img_path', 'ori_shape', 'img_shape', 'scale_factor')
+    ) -> None:
+        super().__init__(meta_keys=tuple(meta_keys))
+
+    def transform(self, results: dict) -> dict:
+        wanted = (*self.meta_keys, 'valid_polygon')
+        packer = PackTextDetInputs(meta_keys=[key for key in wanted if key in results])
+        packed = packer.transform(results)
+        sample = packed['data_samples']
+        if 'gt_chars' in results:
+            sample.gt_instances.chars = list(results['gt_chars'])
+            sample.gt_instances.char_confidence = char_confidence(results)
+        if 'gt_score_maps' in results:
+            sample.gt_score_maps = PixelData(data=torch.from_numpy(results['gt_score_maps']))
+        return packed
