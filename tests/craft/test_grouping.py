@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from mmtextplug.craft.grouping import (
     order_corners,
     text_rows,
 )
-from mmtextplug.craft.polygon import reach, trace_ribbon, word_polygon
+from mmtextplug.craft.polygon import reach, ribbon_outline, trace_ribbon, word_polygon
 
 LITERAL = Path(__file__).resolve().parents[2] / "tools" / "analysis" / "literal_craft.py"
 
@@ -443,6 +444,40 @@ def test_thickness_is_measured_across_the_centre_line():
     np.testing.assert_allclose(ribbon.tangents[:, 0], [0.781, 0.781, 1, 0.781, 0.781], atol=0.01)
     # The middles of slices 25 columns wide; among equal columns the middle one is the pivot.
     np.testing.assert_allclose(ribbon.points[:, 0], [37, 87, 137, 187, 237])
+
+
+def column_mask(height: int, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """(height, W) uint8 with column u filled from ``top[u]`` to ``bottom[u]``, inclusive."""
+    v = np.arange(height)[:, None]
+    return ((v >= top) & (v <= bottom)).astype(np.uint8)
+
+
+def test_what_is_straight():
+    hump = np.rint(np.sin(np.linspace(0, np.pi, 200)) * 8)  # bends by about +-4
+    assert trace_ribbon(column_mask(80, 30 - hump, 29 + 14 - hump)) is not None
+    assert trace_ribbon(column_mask(80, 10 - hump, 9 + 48 - hump)) is None  # a tenth of 48
+    # Tall letters amid small ones: the middles bend, yet a column fills the box.
+    assert trace_ribbon(column_mask(32, 18 - 2 * hump, np.full(200, 26))) is None
+    assert trace_ribbon(column_mask(80, 18 - 2 * hump, np.full(200, 26))) is not None
+    slope = np.arange(200) // 5
+    assert trace_ribbon(column_mask(80, slope, slope + 13)) is None
+
+
+def test_outline_must_not_cross_itself():
+    top = 110 - np.rint(0.8 * np.abs(np.arange(-99, 100)))
+    mask = column_mask(140, top, top + 14)
+    ribbon = trace_ribbon(mask)
+    assert ribbon_outline(ribbon, mask).shape == (14, 2)
+    assert ribbon_outline(replace(ribbon, height=150.0), np.ones_like(mask)) is None
+
+
+def test_outline_must_cover_the_word():
+    hump = np.rint(np.sin(np.linspace(0, np.pi, 200)) * 20)
+    mask = column_mask(80, 40 - hump, 53 - hump)
+    ribbon = trace_ribbon(mask)
+    assert ribbon_outline(ribbon, mask).shape == (14, 2)
+    mask[65:] = 1
+    assert ribbon_outline(ribbon, mask) is None
 
 
 def test_word_polygon_of_degenerate_input():
