@@ -1,0 +1,69 @@
+"""What the README shows: its annotation example loads, its commands and files exist."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from mmtextplug.datasets.char_text import CharTextDataset
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> dict[str, set[str]]:
+    """Options shown for each Python tool."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for block in blocks("bash"):
+        for line in block.splitlines():
+            shown = line.split("#")[0]
+            tool = re.search(r"tools/[\w/]+\.py", shown)
+            if tool:
+                found[tool[0]] |= set(re.findall(r"--[\w-]+", shown))
+    return found
+
+
+@pytest.mark.parametrize("tool", sorted(commands()))
+def test_tools_take_the_options_shown(tool: str) -> None:
+    help_text = subprocess.run(
+        [sys.executable, str(ROOT / tool), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ).stdout
+    assert commands()[tool] <= set(re.findall(r"--[\w-]+", help_text))
+
+
+def test_files_named_exist() -> None:
+    named = set(re.findall(r"(?:configs|tools|docs)/[\w/.]+\.(?:py|sh|png|md)", README))
+    assert named
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_make_targets_shown_exist() -> None:
+    shown = {target for block in blocks("bash") for target in re.findall(r"^make (\w+)", block, re.M)}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert shown == {"demo", "test"}
+    assert shown <= set(re.findall(r"^(\w+):", makefile, re.M))
+
+
+def test_annotation_example_loads(tmp_path: Path) -> None:
+    (example,) = blocks("json")
+    (tmp_path / "a.json").write_text(example)
+    dataset = CharTextDataset(ann_file=str(tmp_path / "a.json"), data_prefix=dict(img_path=""))
+    (instance,) = dataset.get_data_info(0)["instances"]
+    assert instance["text"] == "ab"
+    assert len(instance["chars"]) == 2
+    assert json.loads(example)["data_list"][0]["instances"] == [instance]
