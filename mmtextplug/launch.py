@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.registry import DefaultScope, Registry, root
+from mmengine.registry import Registry, root
+
+from mmtextplug.compat import import_upstream
+
+# Where every type is a registered component. Elsewhere `type` may name other things: operators of
+# MMCV, transforms of other libraries.
+_COMPONENT = re.compile(
+    r'(^|\.)(model|backbone|neck|\w*head|module_loss|postprocessor|data_preprocessor|dataset|sampler|'
+    r'\w*pipeline\[\d+\]|\w+_evaluator(\[\d+\])?|visualizer|optim_wrapper|optimizer|'
+    r'default_hooks\.\w+|custom_hooks\[\d+\])$'
+)
 
 # Errors that tell the user what to change; others are bugs and keep their traceback.
 USER_ERRORS = (OSError, ValueError, KeyError, ImportError, TypeError)
@@ -48,11 +60,11 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
 
 
 def unknown_types(cfg: Config) -> list[str]:
-    """A line for each ``type='...'`` in a config that no registry of its scope knows."""
+    """A line for each component of a config whose ``type`` no registry of its scope knows."""
     scope = cfg.get('default_scope', 'mmengine')
     lines = []
     for where, name, inner_scope in _types(cfg.to_dict(), '', scope):
-        if not _known(name, inner_scope):
+        if _COMPONENT.search(where) and not _known(name, inner_scope):
             known = sorted({key for registry in _registries() for key in registry.module_dict})
             near = difflib.get_close_matches(name, known, n=1)
             hint = f'; did you mean {near[0]!r}?' if near else ''
@@ -80,12 +92,12 @@ def _registries() -> list[Registry]:
 
 
 def _known(name: str, scope: str) -> bool:
-    with DefaultScope.overwrite_default_scope(scope):
-        for registry in _registries():
-            with registry.switch_scope_and_registry(scope) as current:
-                if current.get(name) is not None:
-                    return True
-    return False
+    with contextlib.suppress(ImportError):
+        import_upstream(f'{scope}.registry')
+    # A scope has no child of some registries; the root itself then answers.
+    return any(
+        registry.children.get(scope, registry).get(name) is not None for registry in _registries()
+    )
 
 
 def adapt_to_cpu(cfg: Config) -> None:

@@ -23,8 +23,8 @@ model = dict(
     det_head=dict(
         in_channels=24,
         module_loss=dict(min_negatives=300),
-        # Outlines, for the curved words. A short training leaves scores below the official ones.
-        postprocessor=dict(text_repr_type='poly', text_threshold=0.6),
+        # Outlines rather than boxes, for the curved words.
+        postprocessor=dict(text_repr_type='poly'),
     ),
 )
 

@@ -1,0 +1,347 @@
+"""Words and score maps of a data sample as one picture, predicted beside generated from the
+annotation: a visualizer for MMEngine's hooks, and the pure functions under it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import mmcv
+import numpy as np
+from mmengine.registry import VISUALIZERS
+from mmengine.structures import BaseDataElement, InstanceData
+from mmengine.visualization import Visualizer
+
+from mmtextplug.craft.targets import WordLabels, draw_score_maps
+
+from .draw import draw_words, overlay_score, side_by_side
+
+# BGR, as MMOCR has them: annotated words green, ignored ones blue, found ones red.
+ANNOTATED_COLOUR = (0, 220, 0)
+IGNORED_COLOUR = (255, 110, 0)
+FOUND_COLOUR = (0, 0, 255)
+
+_GAP = 4
+# A title above a panel of 2,000 pixels.
+_TITLE_HEIGHT = 48
+# Photos smaller than this are enlarged, in pixels of their longer side.
+_LEGIBLE = 420
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What there is to draw of a sample; polygons in pixels of the original image.
+
+    Attributes:
+        found, annotated, ignored: Arrays ``(K, 2)``; None where there is no prediction or no
+            annotation, which is not the same as an empty one.
+        predicted, generated: Region and affinity, ``(2, h, w)`` float32, each over the whole image;
+            None if unknown.
+    """
+
+    found: list[np.ndarray] | None = None
+    annotated: list[np.ndarray] | None = None
+    ignored: list[np.ndarray] | None = None
+    predicted: np.ndarray | None = None
+    generated: np.ndarray | None = None
+
+
+def read_scene(
+    sample: BaseDataElement,
+    shape: tuple[int, int],
+    *,
+    gt: bool = True,
+    pred: bool = True,
+    score_thr: float = 0.0,
+) -> Scene:
+    """Collect what a data sample has to show, on the host.
+
+    Args:
+        sample: MMOCR's ``TextDetDataSample`` from a test pipeline: words and characters in pixels
+            of the original image. ``pred_score_maps`` comes from ``CRAFTPostprocessor`` with
+            ``keep_score_maps=True``.
+        shape: (height, width) of the original image.
+        gt: Whether to look at the annotation.
+        pred: Whether to look at the prediction.
+        score_thr: Words with a lower score are left out.
+
+    Returns:
+        Maps are generated from ``gt_instances.chars`` at the size of the predicted ones (half the
+        image's where there are none), or taken from ``gt_score_maps`` if the pipeline drew them.
+    """
+    scene: dict = {}
+    if pred and "pred_instances" in sample:
+        words = sample.pred_instances
+        polygons = _polygons(words)
+        scores = words.get("scores")
+        scores = np.ones(len(polygons)) if scores is None else _numpy(scores)
+        scene["found"] = [p for p, score in zip(polygons, scores, strict=True) if score > score_thr]
+    if pred and "pred_score_maps" in sample:
+        scene["predicted"] = _numpy(sample.pred_score_maps.data)[:2].astype(np.float32)
+    if gt and "gt_instances" in sample:
+        ignored = _ignored(sample.gt_instances)
+        polygons = _polygons(sample.gt_instances)
+        scene["annotated"] = [p for p, i in zip(polygons, ignored, strict=True) if not i]
+        scene["ignored"] = [p for p, i in zip(polygons, ignored, strict=True) if i]
+    if gt:
+        scene["generated"] = _generated(sample, shape, scene.get("predicted"))
+    return Scene(**scene)
+
+
+def _generated(
+    sample: BaseDataElement, shape: tuple[int, int], predicted: np.ndarray | None
+) -> np.ndarray | None:
+    if "gt_score_maps" in sample:
+        maps = _numpy(sample.gt_score_maps.data)[:2].astype(np.float32)
+        # They cover the padding, too.
+        inner = sample.get("img_shape", shape)[:2]
+        padded = sample.get("batch_input_shape", inner)
+        rows, columns = (
+            math.ceil(side * inner[i] / padded[i]) for i, side in enumerate(maps.shape[1:])
+        )
+        if predicted is not None:
+            rows, columns = predicted.shape[1:]
+        return maps[:, :rows, :columns]
+    instances = sample.get("gt_instances")
+    if instances is None or "chars" not in instances:
+        return None
+    if predicted is None:
+        size = tuple(-(-side // 2) for side in shape)
+        scale = np.full(2, 0.5, np.float32)
+    else:
+        size = predicted.shape[1:]
+        inner = sample.get("img_shape", shape)[:2]
+        # (x, y): to pixels of the resized image, then to pixels of the map.
+        scale = np.array(
+            [inner[i] / shape[i] / _stride(inner[i], size[i]) for i in (1, 0)], np.float32
+        )
+    return generate_maps(instances, size, scale)
+
+
+def generate_maps(instances: InstanceData, size: tuple[int, int], scale: np.ndarray) -> np.ndarray:
+    """Region and affinity maps of annotated characters.
+
+    Args:
+        instances: ``gt_instances`` with ``polygons`` and ``chars``, a list of ``(n, 4, 2)`` arrays
+            or None; ``char_confidence`` and ``ignored`` are respected if present.
+        size: (H, W) of the maps.
+        scale: ``(2,)``: pixels of the map for each pixel of the annotation, along x and y.
+
+    Returns:
+        ``(2, H, W)`` float32. Words whose characters are unknown leave nothing.
+    """
+    confidence = instances.get("char_confidence")
+    if confidence is None:
+        confidence = ~_ignored(instances)
+    labels = WordLabels(
+        polygons=[polygon * scale for polygon in _polygons(instances)],
+        chars=[None if c is None else np.asarray(c, np.float32) * scale for c in instances.chars],
+        confidence=_numpy(confidence).astype(np.float32),
+    )
+    maps = draw_score_maps([labels], size)
+    return np.stack([maps.region[0].numpy(), maps.affinity[0].numpy()])
+
+
+def _stride(side: int, cells: int) -> float:
+    """Input pixels for each pixel of a map that was cut to `cells` of them over `side` pixels."""
+    whole = round(side / cells)
+    return float(whole) if whole and math.ceil(side / whole) == cells else side / cells
+
+
+def draw_scene(
+    image: np.ndarray, scene: Scene, *, max_side: int = 2000, captions: bool = True
+) -> np.ndarray:
+    """Draw all that a scene has, predictions beside annotations.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 BGR.
+        scene: What to draw.
+        max_side: Greatest width and height of the picture, in pixels. Small photos are enlarged.
+        captions: Whether to write above each panel what it shows.
+
+    Returns:
+        ``(H', W', 3)`` uint8, BGR: a row for words, for region and for affinity scores, what was
+        predicted on the left (what there is of it); for upright images, columns instead of rows.
+        The image alone if there is nothing to draw.
+    """
+    rows = [
+        [name for name in row if name in _available(scene)]
+        for row in (
+            ("words found", "words annotated"),
+            ("predicted region", "generated region"),
+            ("predicted affinity", "generated affinity"),
+        )
+    ]
+    rows = [row for row in rows if row]
+    if image.shape[0] > image.shape[1] or all(len(row) == 1 for row in rows):
+        columns = max((len(row) for row in rows), default=0)
+        rows = [[row[i] for row in rows if i < len(row)] for i in range(columns)]
+    shown = fit(image, max((len(row) for row in rows), default=1), max(len(rows), 1), max_side)
+    if not rows:
+        return shown
+    panels = draw_panels(shown, scene, shown.shape[1] / image.shape[1])
+    return stack_rows(
+        [side_by_side([panels[n] for n in row], row if captions else None, _GAP) for row in rows]
+    )
+
+
+def _available(scene: Scene) -> set[str]:
+    names = {
+        "words found": scene.found,
+        "words annotated": scene.annotated,
+        "predicted region": scene.predicted,
+        "predicted affinity": scene.predicted,
+        "generated region": scene.generated,
+        "generated affinity": scene.generated,
+    }
+    return {name for name, content in names.items() if content is not None}
+
+
+def draw_panels(image: np.ndarray, scene: Scene, factor: float = 1.0) -> dict[str, np.ndarray]:
+    """Draw each panel of a scene.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 BGR, enlarged by ``factor``.
+        scene: What to draw.
+        factor: Pixels of ``image`` for each pixel of the original image.
+
+    Returns:
+        Pictures of the size of ``image`` by their names, 'words found' and the like; nothing for
+        what the scene has not.
+    """
+    panels = {}
+    if scene.found is not None:
+        panels["words found"] = draw_words(image, _scaled(scene.found, factor), FOUND_COLOUR)
+    if scene.annotated is not None:
+        picture = draw_words(image, _scaled(scene.ignored or [], factor), IGNORED_COLOUR)
+        panels["words annotated"] = draw_words(
+            picture, _scaled(scene.annotated, factor), ANNOTATED_COLOUR
+        )
+    # On grey, so that colours mean scores and nothing else.
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    for kind, maps in (("predicted", scene.predicted), ("generated", scene.generated)):
+        if maps is not None:
+            panels[f"{kind} region"] = overlay_score(grey, maps[0])
+            panels[f"{kind} affinity"] = overlay_score(grey, maps[1])
+    return panels
+
+
+def _scaled(polygons: Sequence[np.ndarray], factor: float) -> list[np.ndarray]:
+    return [polygon * factor for polygon in polygons]
+
+
+def fit(image: np.ndarray, columns: int, rows: int, max_side: int) -> np.ndarray:
+    """Resize an image so that a grid of it, with titles, stays within ``max_side`` pixels a side.
+
+    Images that are too small to be seen well are enlarged.
+    """
+    height, width = image.shape[:2]
+    factor = min(
+        (max_side / columns - _GAP) / width,
+        (max_side / rows - _GAP - _TITLE_HEIGHT) / height,
+        max(1.0, _LEGIBLE / max(height, width)),
+    )
+    if factor == 1:
+        return image
+    size = (max(1, int(width * factor)), max(1, int(height * factor)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
+
+
+def stack_rows(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Put pictures ``(H, W, 3)`` of any width under one another on white; at least one."""
+    width = max(row.shape[1] for row in rows)
+    padded = [
+        np.pad(row, ((0, _GAP), (0, width - row.shape[1]), (0, 0)), constant_values=255)
+        for row in rows
+    ]
+    return np.concatenate(padded)[:-_GAP]
+
+
+def _polygons(instances: InstanceData) -> list[np.ndarray]:
+    polygons = instances.get("polygons")
+    if polygons is not None:
+        return [_numpy(polygon).astype(np.float32).reshape(-1, 2) for polygon in polygons]
+    boxes = instances.get("bboxes")
+    boxes = np.zeros((0, 4)) if boxes is None else _numpy(boxes)
+    return [box[[0, 1, 2, 1, 2, 3, 0, 3]].astype(np.float32).reshape(-1, 2) for box in boxes]
+
+
+def _ignored(instances: InstanceData) -> np.ndarray:
+    ignored = instances.get("ignored")
+    return np.zeros(len(instances), bool) if ignored is None else _numpy(ignored).astype(bool)
+
+
+def _numpy(value: object) -> np.ndarray:
+    """An array of a tensor on any device, an array, or a list."""
+    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+
+
+@VISUALIZERS.register_module()
+class ScoreMapVisualizer(Visualizer):
+    """Draws words and score maps, predicted beside annotated, as one picture.
+
+    It takes the place of MMOCR's ``TextDetLocalVisualizer`` in a config and works with any text
+    detector. Score maps are shown where there are any: the predicted ones with
+    ``model.det_head.postprocessor.keep_score_maps=True``, those generated from the annotation
+    where the pipeline loads characters.
+
+    Args:
+        name (str): Name of the instance.
+        *args, **kwargs: See ``mmengine.visualization.Visualizer``.
+        max_side (int): Greatest width and height of a picture, in pixels.
+    """
+
+    def __init__(self, name: str = "visualizer", *args, max_side: int = 2000, **kwargs) -> None:
+        super().__init__(name, *args, **kwargs)
+        self.max_side = max_side
+
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: BaseDataElement | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        pred_score_thr: float = 0.3,
+        step: int = 0,
+    ) -> np.ndarray:
+        """Draw a sample and hand the picture to the backends.
+
+        Args:
+            name (str): Name of the picture.
+            image (np.ndarray): The original image, ``(H, W, 3)`` uint8 RGB.
+            data_sample (TextDetDataSample, optional): See `read_scene`.
+            draw_gt, draw_pred (bool): What to draw of it.
+            show (bool): Whether to open a window, instead of writing to the backends.
+            wait_time (float): How long the window stays, in seconds; 0 until a key is pressed.
+            out_file (str, optional): Where to write the picture as well.
+            pred_score_thr (float): Words with a lower score are left out.
+            step (int): Recorded with the picture.
+
+        Returns:
+            np.ndarray: The picture, ``(H', W', 3)`` uint8 RGB.
+        """
+        scene = Scene()
+        if data_sample is not None:
+            scene = read_scene(
+                data_sample,
+                image.shape[:2],
+                gt=draw_gt,
+                pred=draw_pred,
+                score_thr=pred_score_thr,
+            )
+        bgr = np.ascontiguousarray(image[..., ::-1])
+        picture = draw_scene(bgr, scene, max_side=self.max_side)
+        if out_file is not None:
+            mmcv.imwrite(picture, out_file)
+        picture = np.ascontiguousarray(picture[..., ::-1])
+        if show:
+            self.show(picture, win_name=name, wait_time=wait_time)
+        else:
+            self.add_image(name, picture, step)
+        return picture
