@@ -188,12 +188,12 @@ def fill_polygons(
 
     Returns:
         Tensor: ``(B, H, W)`` float32; ``inf`` where no polygon is. A pixel is inside by the
-        even-odd rule at its centre; polygons that are not finite fill nothing.
+        even-odd rule at its centre; polygons that are empty or not finite fill nothing.
     """
     device = torch.device(device)
     height, width = size
     maps = torch.full((batch_size * height * width,), float("inf"), device=device)
-    usable = [i for i, polygon in enumerate(polygons) if np.isfinite(polygon).all()]
+    usable = [i for i, p in enumerate(polygons) if len(p) and np.isfinite(p).all()]
     if not usable:
         return maps.view(batch_size, height, width)
     corners = max(len(polygons[i]) for i in usable)

@@ -13,7 +13,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Registers everything and lets MMOCR import, as the first line of any project that uses it.
-import mmtextplug  # noqa: E402, F401
+import mmtextplug  # noqa: F401
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

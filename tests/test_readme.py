@@ -53,7 +53,9 @@ def test_files_named_exist() -> None:
 
 
 def test_make_targets_shown_exist() -> None:
-    shown = {target for block in blocks("bash") for target in re.findall(r"^make (\w+)", block, re.M)}
+    shown = {
+        target for block in blocks("bash") for target in re.findall(r"^make (\w+)", block, re.M)
+    }
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert shown == {"demo", "test"}
     assert shown <= set(re.findall(r"^(\w+):", makefile, re.M))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
+import ast
+import importlib
 import io
 import re
 import sys
@@ -11,14 +12,16 @@ from types import ModuleType
 import pytest
 
 
-@pytest.fixture(scope="module")
-def setup_env(repository) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "setup_env", repository / "tools" / "setup_env.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def setup_env(repository, monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(repository / "tools"))
+    return importlib.import_module("setup_env")
+
+
+@pytest.fixture
+def setup_progress(repository, monkeypatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(repository / "tools"))
+    return importlib.import_module("setup_progress")
 
 
 class Terminal(io.StringIO):
@@ -40,8 +43,8 @@ class Terminal(io.StringIO):
         ("", None),
     ],
 )
-def test_ninja_progress_is_read(setup_env, line, expected) -> None:
-    assert setup_env.parse_compiled(line) == expected
+def test_ninja_progress_is_read(setup_progress, line, expected) -> None:
+    assert setup_progress.parse_compiled(line) == expected
 
 
 @pytest.mark.parametrize(
@@ -53,21 +56,21 @@ def test_ninja_progress_is_read(setup_env, line, expected) -> None:
         ("Progress 12 of unknown", None),
     ],
 )
-def test_download_progress_is_read(setup_env, line, expected) -> None:
-    assert setup_env.parse_downloaded(line) == expected
+def test_download_progress_is_read(setup_progress, line, expected) -> None:
+    assert setup_progress.parse_downloaded(line) == expected
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [(0, "0s"), (59.9, "59s"), (60, "1m00s"), (190.4, "3m10s"), (3599, "59m59s"), (3725, "1h02m")],
 )
-def test_durations_are_written_for_people(setup_env, seconds, expected) -> None:
-    assert setup_env.elapsed(seconds) == expected
+def test_durations_are_written_for_people(setup_progress, seconds, expected) -> None:
+    assert setup_progress.elapsed(seconds) == expected
 
 
-def test_compilation_off_a_terminal_is_a_line_every_ten_files_and_the_last(setup_env) -> None:
+def test_compilation_off_a_terminal_is_a_line_every_ten_files_and_the_last(setup_progress) -> None:
     stream = io.StringIO()
-    progress = setup_env.Progress("mmcv", stream)
+    progress = setup_progress.Progress("mmcv", stream)
     for number in range(1, 79):
         progress.line(f"  [{number}/78] c++ -c file{number}.cpp\n")
     progress.close()
@@ -76,10 +79,10 @@ def test_compilation_off_a_terminal_is_a_line_every_ten_files_and_the_last(setup
     assert stream.getvalue().count("\n") == 8
 
 
-def test_on_a_terminal_one_line_changes(setup_env, monkeypatch) -> None:
+def test_on_a_terminal_one_line_changes(setup_progress, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     stream = Terminal()
-    progress = setup_env.Progress("mmcv", stream)
+    progress = setup_progress.Progress("mmcv", stream)
     progress.start -= 190.5
     progress.line("  Downloading https://x.org/a/onedl_mmcv-2.3.6.tar.gz (515 kB)\n")
     progress.line("Progress 250000 of 515592\n")
@@ -181,22 +184,25 @@ def test_another_python_starts_from_nothing(setup_env, monkeypatch) -> None:
         ("something else", "read the log"),
     ],
 )
-def test_a_failure_comes_with_its_remedy(setup_env, log, expected) -> None:
-    assert expected in setup_env.remedy_for(log)
+def test_a_failure_comes_with_its_remedy(setup_progress, log, expected) -> None:
+    assert expected in setup_progress.remedy_for(log)
 
 
-def test_a_failed_command_shows_its_last_lines_the_log_and_the_remedy(setup_env, tmp_path) -> None:
+def test_a_failed_command_shows_its_last_lines_the_log_and_the_remedy(
+    setup_env, setup_progress, tmp_path
+) -> None:
     code = "for n in range(40): print('line', n)\nraise SystemExit('No space left on device')"
     log = tmp_path / "step.log"
     with pytest.raises(setup_env.SetupError) as caught:
-        setup_env.run([sys.executable, "-c", code], "torch", log, {})
+        setup_progress.run([sys.executable, "-c", code], "torch", log, {})
     message = str(caught.value)
     assert message.startswith("torch failed with status 1; its last lines:")
     assert "line 39" in message
     assert "line 20\n" not in message
     assert f"full log: {log}" in message
     assert message.endswith("remedy: free some disk space (TMPDIR counts too), then run it again")
-    assert log.read_text(encoding="utf-8").count("line ") == 40 + 1  # and the command itself
+    logged = log.read_text(encoding="utf-8").splitlines()
+    assert [line for line in logged if line.startswith("line ")] == [f"line {n}" for n in range(40)]
 
 
 def test_a_wrong_python_is_refused_with_a_better_one(setup_env, monkeypatch) -> None:
@@ -208,6 +214,12 @@ def test_a_wrong_python_is_refused_with_a_better_one(setup_env, monkeypatch) -> 
     for version in ((3, 10, 0), (3, 12, 9)):
         monkeypatch.setattr(setup_env.sys, "version_info", version)
         setup_env.check_python()
+
+
+@pytest.mark.parametrize("name", ["setup_env.py", "setup_progress.py"])
+def test_an_old_python_gets_as_far_as_being_told(repository, name) -> None:
+    source = (repository / "tools" / name).read_text(encoding="utf-8")
+    assert isinstance(ast.parse(source, feature_version=(3, 7)), ast.Module)
 
 
 def test_a_missing_compiler_or_header_is_found_before_anything_is_installed(

@@ -14,23 +14,21 @@ from mmtextplug import launch
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--work-dir', help='folder for logs and metrics')
-    parser.add_argument('--save-preds', action='store_true', help='dump predictions as pickle')
-    parser.add_argument('--show', action='store_true', help='show predictions')
-    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
-    parser.add_argument('--wait-time', type=float, default=2, help='seconds between pictures')
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="checkpoint file")
+    parser.add_argument("--work-dir", help="folder for logs and metrics")
+    parser.add_argument("--save-preds", action="store_true", help="dump predictions as pickle")
+    parser.add_argument("--show", action="store_true", help="show predictions")
+    parser.add_argument("--show-dir", help="folder for pictures of the predictions")
+    parser.add_argument("--wait-time", type=float, default=2, help="seconds between pictures")
     parser.add_argument(
-        '--cfg-options',
-        nargs='+',
+        "--cfg-options",
+        nargs="+",
         action=DictAction,
         help='override settings of the config: key=value, key="[a,b]", key=a,b',
     )
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
-    )
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--local-rank", "--local_rank", type=int, default=0)
     return parser.parse_args()
 
 
@@ -40,7 +38,7 @@ def main() -> None:
     cfg = launch.load_config(args.config, args.cfg_options, args.work_dir)
     cfg.launcher = args.launcher
     if not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f'{args.checkpoint}: no such checkpoint file')
+        raise FileNotFoundError(f"{args.checkpoint}: no such checkpoint file")
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
         cfg.default_hooks.visualization.update(
@@ -48,15 +46,15 @@ def main() -> None:
         )
         if args.show_dir:
             cfg.visualizer.save_dir = args.show_dir
-            cfg.visualizer.vis_backends = [dict(type='LocalVisBackend')]
+            cfg.visualizer.vis_backends = [dict(type="LocalVisBackend")]
     if args.save_preds:
         evaluators = cfg.test_evaluator
         evaluators = [evaluators] if isinstance(evaluators, dict) else list(evaluators)
-        out = Path(cfg.work_dir) / f'{Path(args.checkpoint).stem}_predictions.pkl'
-        cfg.test_evaluator = [*evaluators, dict(type='DumpResults', out_file_path=str(out))]
+        out = Path(cfg.work_dir) / f"{Path(args.checkpoint).stem}_predictions.pkl"
+        cfg.test_evaluator = [*evaluators, dict(type="DumpResults", out_file_path=str(out))]
     launch.adapt_to_cpu(cfg)
     Runner.from_cfg(cfg).test()
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     launch.run(main)

@@ -13,27 +13,25 @@ from mmtextplug import launch
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+    parser.add_argument("config", help="config file")
+    parser.add_argument("--work-dir", help="folder for logs and checkpoints")
     parser.add_argument(
-        '--resume', action='store_true', help='go on from the last checkpoint of the work folder'
+        "--resume", action="store_true", help="go on from the last checkpoint of the work folder"
     )
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
+    parser.add_argument("--amp", action="store_true", help="automatic mixed precision")
     parser.add_argument(
-        '--auto-scale-lr',
-        action='store_true',
-        help='scale the learning rate by the total batch size (auto_scale_lr in the config)',
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the learning rate by the total batch size (auto_scale_lr in the config)",
     )
     parser.add_argument(
-        '--cfg-options',
-        nargs='+',
+        "--cfg-options",
+        nargs="+",
         action=DictAction,
         help='override settings of the config: key=value, key="[a,b]", key=a,b',
     )
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
-    )
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0)
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--local-rank", "--local_rank", type=int, default=0)
     return parser.parse_args()
 
 
@@ -42,17 +40,17 @@ def main() -> None:
     launch.local_rank_from(args.local_rank)
     cfg = launch.load_config(args.config, args.cfg_options, args.work_dir)
     cfg.launcher = args.launcher
-    cfg.resume = args.resume or cfg.get('resume', False)
+    cfg.resume = args.resume or cfg.get("resume", False)
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+        cfg.optim_wrapper.type = "AmpOptimWrapper"
+        cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
     if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise ValueError(f'{args.config}: --auto-scale-lr needs auto_scale_lr.base_batch_size')
+        if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
+            raise ValueError(f"{args.config}: --auto-scale-lr needs auto_scale_lr.base_batch_size")
         cfg.auto_scale_lr.enable = True
     launch.adapt_to_cpu(cfg)
     Runner.from_cfg(cfg).train()
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     launch.run(main)

@@ -1,21 +1,21 @@
 # A light CRAFT on generated text: minutes on two CPU cores. `make demo` runs it.
-_base_ = ['../_base_/default_runtime.py', '_base_craft_vgg16bn.py']
+_base_ = ["../_base_/default_runtime.py", "_base_craft_vgg16bn.py"]
 
-data_root = 'data/generated_text'
+data_root = "data/generated_text"
 input_size = 224
 max_iters = 900
 
 model = dict(
     backbone=dict(
         _delete_=True,
-        type='mmdet.ResNet',
+        type="mmdet.ResNet",
         depth=18,
         base_channels=40,
         num_stages=3,
         strides=(1, 2, 2),
         dilations=(1, 1, 1),
         out_indices=(0, 1, 2),
-        norm_cfg=dict(type='BN', requires_grad=True),
+        norm_cfg=dict(type="BN", requires_grad=True),
         norm_eval=False,
     ),
     # Strides 4, 8 and 16; one step more brings the maps to stride 2.
@@ -24,42 +24,42 @@ model = dict(
         in_channels=24,
         module_loss=dict(min_negatives=300),
         # Outlines rather than boxes, for the curved words.
-        postprocessor=dict(text_repr_type='poly'),
+        postprocessor=dict(text_repr_type="poly"),
     ),
 )
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadCharAnnotations'),
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadCharAnnotations"),
     dict(
-        type='RandomTextWarp',
+        type="RandomTextWarp",
         size=input_size,
         scale=(0.8, 1.4),
         rotation=10,
         perspective=0.03,
         text_ratio=0.5,
     ),
-    dict(type='PackCharInputs'),
+    dict(type="PackCharInputs"),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='ResizeLongSide', long_side=1280, magnification=1.0),
-    dict(type='LoadCharAnnotations'),
-    dict(type='PackCharInputs'),
+    dict(type="LoadImageFromFile"),
+    dict(type="ResizeLongSide", long_side=1280, magnification=1.0),
+    dict(type="LoadCharAnnotations"),
+    dict(type="PackCharInputs"),
 ]
 
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
     persistent_workers=True,
-    sampler=dict(type='SeededInfiniteSampler', shuffle=True),
+    sampler=dict(type="SeededInfiniteSampler", shuffle=True),
     dataset=dict(
-        type='SeededDataset',
+        type="SeededDataset",
         dataset=dict(
-            type='CharTextDataset',
+            type="CharTextDataset",
             data_root=data_root,
-            ann_file='train.json',
-            data_prefix=dict(img_path=''),
+            ann_file="train.json",
+            data_prefix=dict(img_path=""),
             pipeline=train_pipeline,
         ),
     ),
@@ -67,36 +67,34 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=8,
     num_workers=1,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type='CharTextDataset',
+        type="CharTextDataset",
         data_root=data_root,
-        ann_file='val.json',
-        data_prefix=dict(img_path=''),
+        ann_file="val.json",
+        data_prefix=dict(img_path=""),
         test_mode=True,
         pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader
 # One stated score threshold; by default MMOCR's metric reports the best of seven.
-val_evaluator = dict(
-    type='HmeanIOUMetric', pred_score_thrs=dict(start=0.5, stop=0.55, step=0.1)
-)
+val_evaluator = dict(type="HmeanIOUMetric", pred_score_thrs=dict(start=0.5, stop=0.55, step=0.1))
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=1e-4),
+    type="OptimWrapper",
+    optimizer=dict(type="AdamW", lr=2e-3, weight_decay=1e-4),
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
-    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end=max_iters, eta_min=1e-5),
+    dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=50),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=50, end=max_iters, eta_min=1e-5),
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=450)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=450)
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
 default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=150, save_best='icdar/hmean', rule='greater')
+    logger=dict(interval=20), checkpoint=dict(interval=150, save_best="icdar/hmean", rule="greater")
 )
 auto_scale_lr = dict(base_batch_size=8)

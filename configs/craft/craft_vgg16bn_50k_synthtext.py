@@ -6,7 +6,7 @@
 #   data/synthtext/train.json, data/synthtext/imgs/1/..., with `chars` in each instance.
 # Validation: any word-annotated set in MMOCR's JSON; here ICDAR 2013, whose focused text is
 # closest to SynthText's.
-_base_ = ['../_base_/default_runtime.py', '_base_craft_vgg16bn.py']
+_base_ = ["../_base_/default_runtime.py", "_base_craft_vgg16bn.py"]
 
 max_iters = 50_000
 
@@ -14,33 +14,33 @@ max_iters = 50_000
 model = dict(
     backbone=dict(
         init_cfg=[
-            dict(type='Xavier', layer='Conv2d', distribution='uniform'),
-            dict(type='Pretrained', checkpoint='torchvision://vgg16_bn'),
+            dict(type="Xavier", layer="Conv2d", distribution="uniform"),
+            dict(type="Pretrained", checkpoint="torchvision://vgg16_bn"),
         ]
     )
 )
-sync_bn = 'torch'
+sync_bn = "torch"
 
 train_pipeline = [
-    dict(type='LoadImageFromFile', color_type='color_ignore_orientation'),
-    dict(type='LoadCharAnnotations'),
+    dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),
+    dict(type="LoadCharAnnotations"),
     # Scale 1 fits the shorter side: the published trainers crop a square of that side, or less.
-    dict(type='RandomTextWarp', size=768, scale=(1.0, 2.5), rotation=10, perspective=0.03),
+    dict(type="RandomTextWarp", size=768, scale=(1.0, 2.5), rotation=10, perspective=0.03),
     dict(
-        type='TorchVisionWrapper',
-        op='ColorJitter',
+        type="TorchVisionWrapper",
+        op="ColorJitter",
         brightness=0.2,
         contrast=0.2,
         saturation=0.2,
         hue=0.2,
     ),
-    dict(type='PackCharInputs'),
+    dict(type="PackCharInputs"),
 ]
 test_pipeline = [
-    dict(type='LoadImageFromFile', color_type='color_ignore_orientation'),
-    dict(type='ResizeLongSide', long_side=960, magnification=1.5),
-    dict(type='LoadCharAnnotations'),
-    dict(type='PackCharInputs'),
+    dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),
+    dict(type="ResizeLongSide", long_side=960, magnification=1.5),
+    dict(type="LoadCharAnnotations"),
+    dict(type="PackCharInputs"),
 ]
 
 train_dataloader = dict(
@@ -48,14 +48,14 @@ train_dataloader = dict(
     num_workers=8,
     persistent_workers=True,
     pin_memory=True,
-    sampler=dict(type='SeededInfiniteSampler', shuffle=True),
+    sampler=dict(type="SeededInfiniteSampler", shuffle=True),
     dataset=dict(
-        type='SeededDataset',
+        type="SeededDataset",
         dataset=dict(
-            type='CharTextDataset',
-            data_root='data/synthtext',
-            ann_file='train.json',
-            data_prefix=dict(img_path='imgs'),
+            type="CharTextDataset",
+            data_root="data/synthtext",
+            ann_file="train.json",
+            data_prefix=dict(img_path="imgs"),
             pipeline=train_pipeline,
         ),
     ),
@@ -64,31 +64,36 @@ val_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
+    sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type='CharTextDataset',
-        data_root='data/icdar2013',
-        ann_file='textdet_test.json',
-        data_prefix=dict(img_path=''),
+        type="CharTextDataset",
+        data_root="data/icdar2013",
+        ann_file="textdet_test.json",
+        data_prefix=dict(img_path=""),
         test_mode=True,
         pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='HmeanIOUMetric')
+val_evaluator = dict(type="HmeanIOUMetric")
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(
-    type='AmpOptimWrapper',
-    loss_scale='dynamic',
-    optimizer=dict(type='Adam', lr=1e-4),
+    type="AmpOptimWrapper",
+    loss_scale="dynamic",
+    optimizer=dict(type="Adam", lr=1e-4),
 )
 # The author of CRAFT: "lr decay has a huge impact"; 0.8 every 10,000 steps is his schedule.
 param_scheduler = [
-    dict(type='MultiStepLR', by_epoch=False, milestones=list(range(10_000, 50_000, 10_000)), gamma=0.8)
+    dict(
+        type="MultiStepLR",
+        by_epoch=False,
+        milestones=list(range(10_000, 50_000, 10_000)),
+        gamma=0.8,
+    )
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=5000)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-default_hooks = dict(checkpoint=dict(interval=1000, save_best='icdar/hmean', rule='greater'))
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=5000)
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
+default_hooks = dict(checkpoint=dict(interval=1000, save_best="icdar/hmean", rule="greater"))
 auto_scale_lr = dict(base_batch_size=48)

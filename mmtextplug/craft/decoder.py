@@ -47,12 +47,12 @@ class CRAFTDecoder(BaseModule):
         out_channels: Sequence[int] = (256, 128, 64, 32),
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
-        super().__init__(init_cfg or dict(type='Xavier', layer='Conv2d', distribution='uniform'))
+        super().__init__(init_cfg or dict(type="Xavier", layer="Conv2d", distribution="uniform"))
         *skips, deepest = in_channels
         if len(out_channels) < len(skips):
             raise ValueError(
-                f'CRAFTDecoder: {len(in_channels)} levels need at least {len(skips)} steps, but '
-                f'out_channels={tuple(out_channels)} names {len(out_channels)}'
+                f"CRAFTDecoder: {len(in_channels)} levels need at least {len(skips)} steps, but "
+                f"out_channels={tuple(out_channels)} names {len(out_channels)}"
             )
         skips = skips[::-1] + [0] * (len(out_channels) - len(skips))
         inputs = [deepest, *out_channels[:-1]]
@@ -76,9 +76,9 @@ class CRAFTDecoder(BaseModule):
             if skips:
                 skip = skips.pop()
                 if x.shape[2:] != skip.shape[2:]:
-                    x = interpolate(x, skip.shape[2:], mode='bilinear', align_corners=False)
+                    x = interpolate(x, skip.shape[2:], mode="bilinear", align_corners=False)
                 x = torch.cat([x, skip], dim=1)
             else:
-                x = interpolate(x, scale_factor=2, mode='bilinear', align_corners=False)
+                x = interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = block(x)
         return x

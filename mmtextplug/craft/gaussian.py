@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from mmtextplug.craft.gaussian_cpu import CUT
 from mmtextplug.geometry import Windows, convex_quads, diagonal_intersection, quad_to_square
 
 # The published shape of the region score: a Gaussian with a standard deviation of 0.6 of the half
@@ -113,38 +114,73 @@ def render_gaussians(
 
     Returns:
         Tensor: ``(B, H, W)`` float32 in [0, 1].
+
+    Raises:
+        ValueError: If ``batch_index`` has another length than ``quads`` or, on the host, names a
+            map that does not exist.
     """
     device = quads.device if device is None else torch.device(device)
     height, width = size
     # Where quads lie, never how they look: positions far apart lose nothing in float64.
     quads = quads.detach()
-    quads = quads.double() if quads.device.type == 'cpu' else quads.float()
+    if device.type == "cpu":
+        quads = quads.cpu()
+    quads = quads.double() if quads.device.type == "cpu" else quads.float()
     keep = drawable_quads(quads, size, enlarge=enlarge).nonzero()[:, 0]
+    plane = _checked_planes(batch_index, len(quads), batch_size, keep)
     quads = quads[keep]
-    plane = torch.zeros_like(keep) if batch_index is None else batch_index.to(keep)[keep]
     centre = diagonal_intersection(quads)
     grown = enlarge * (quads - centre[:, None])
+    margin = 1e-3  # pixels right on the cut
     windows = Windows.around(
-        centre + grown.amin(1), centre + grown.amax(1), (height, width)
+        centre + grown.amin(1) - margin, centre + grown.amax(1) + margin, (height, width)
     )
     # Rows of the homography about the centre, and the exponent's factor, in the grown square.
     matrix = quad_to_square(grown).flatten(1)
     matrix = matrix / matrix[:, 8:]
     factor = -0.5 * (enlarge / sigma) ** 2
     maps = torch.zeros((batch_size, height, width), device=device)
-    if device.type == 'cpu':
-        from mmtextplug.craft.gaussian_cpu import draw
+    draw = _draw_by_loop if device.type == "cpu" else _draw_by_tensors
+    draw(maps, matrix, centre, plane, factor, windows)
+    return maps
 
-        draw(maps.numpy(), matrix.numpy(), centre.numpy(), plane.numpy(), factor, windows)
-        return maps
-    flat = maps.view(-1)
+
+def _checked_planes(
+    batch_index: Tensor | None, count: int, batch_size: int, keep: Tensor
+) -> Tensor:
+    """The maps of the quads kept. The compiled loop checks no index: it would write anywhere."""
+    if batch_index is None:
+        return torch.zeros_like(keep)
+    if batch_index.shape != (count,):
+        raise ValueError(
+            f"render_gaussians: batch_index has shape {tuple(batch_index.shape)} for {count} quads"
+        )
+    plane = batch_index.to(keep)
+    # On a GPU the question would make the host wait, and its kernels check.
+    if plane.device.type == "cpu" and ((plane < 0) | (plane >= batch_size)).any():
+        raise ValueError(f"render_gaussians: batch_index names maps beyond batch_size={batch_size}")
+    return plane[keep]
+
+
+def _draw_by_loop(
+    maps: Tensor, matrix: Tensor, centre: Tensor, plane: Tensor, factor: float, windows: Windows
+) -> None:
+    from mmtextplug.craft.gaussian_cpu import draw
+
+    draw(maps.numpy(), matrix.numpy(), centre.numpy(), plane.numpy(), factor, windows)
+
+
+def _draw_by_tensors(
+    maps: Tensor, matrix: Tensor, centre: Tensor, plane: Tensor, factor: float, windows: Windows
+) -> None:
+    """As `_draw_by_loop`, on any device, while the parameters may still be on the host."""
+    (height, width), device, flat = maps.shape[1:], maps.device, maps.view(-1)
     params = torch.cat([matrix, centre], 1).float().to(device, non_blocking=True)
     plane = plane.to(device, non_blocking=True) * (height * width)
     for index, x, y in windows.pixels(device):
         flat.scatter_reduce_(
-            0, plane[index] + y * width + x, _scores(params[index], x, y, factor), 'amax'
+            0, plane[index] + y * width + x, _scores(params[index], x, y, factor), "amax"
         )
-    return maps
 
 
 def _scores(params: Tensor, x: Tensor, y: Tensor, factor: float) -> Tensor:
@@ -155,7 +191,7 @@ def _scores(params: Tensor, x: Tensor, y: Tensor, factor: float) -> Tensor:
     u, v = (a * x + b * y + c) / weight, (d * x + e * y + f) / weight
     squared = u * u + v * v
     # Behind the quad's horizon (weight <= 0) the mapping mirrors: nothing is drawn there.
-    return torch.where((squared <= 1) & (weight > 0), (factor * squared).exp(), 0.0)
+    return torch.where((squared <= CUT) & (weight > 0), (factor * squared).exp(), 0.0)
 
 
 def score_at(distance: float, *, sigma: float = SIGMA) -> float:

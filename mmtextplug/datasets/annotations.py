@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # Texts by which datasets mark words that nobody can read.
-ILLEGIBLE = ('###', '*', '')
+ILLEGIBLE = ("###", "*", "")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Word:
 def visible_length(text: str) -> int:
     """Number of characters that can be seen: without spaces, marks joined to their letters."""
     return sum(
-        not char.isspace() and unicodedata.category(char) not in ('Mn', 'Me', 'Cf', 'Cc')
+        not char.isspace() and unicodedata.category(char) not in ("Mn", "Me", "Cf", "Cc")
         for char in text
     )
 
@@ -50,43 +50,48 @@ def read_word(instance: dict, size: tuple[int, int] | None = None) -> tuple[Word
     """
     try:
         polygon = _outline(instance)
-    except (TypeError, ValueError, KeyError):
-        return None, 'polygon and bbox are no lists of numbers'
+    except (TypeError, ValueError, KeyError, OverflowError):
+        return None, "polygon and bbox are no lists of numbers"
+    if polygon.size % 2:
+        return None, "polygon has an odd number of coordinates"
+    polygon = polygon.reshape(-1, 2)
     if len(polygon) < 3:
-        return None, 'polygon has fewer than 3 points'
+        return None, "polygon has fewer than 3 points"
     if not np.isfinite(polygon).all():
-        return None, 'polygon has a NaN or infinite coordinate'
+        return None, "polygon has a NaN or infinite coordinate"
     x, y = polygon.astype(np.float64).T
     if abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) < 2e-3:
-        return None, 'polygon has no area'
+        return None, "polygon has no area"
     if size is not None and (
         x.max() <= 0 or y.max() <= 0 or x.min() >= size[1] or y.min() >= size[0]
     ):
-        return None, 'polygon is outside of the image'
-    text = instance.get('text')
-    ignored = bool(instance.get('ignore', False)) or text in ILLEGIBLE
-    chars, fault = (None, '') if ignored else _characters(instance, text)
-    return Word(polygon, text, ignored, chars), fault
+        return None, "polygon is outside of the image"
+    text = instance.get("text")
+    fault = "" if text is None or isinstance(text, str) else "text is no string"
+    text = None if fault else text
+    if instance.get("ignore", False) or text in ILLEGIBLE:
+        return Word(polygon, text, True, None), ""
+    chars, char_fault = _characters(instance, text)
+    return Word(polygon, text, False, chars), fault or char_fault
 
 
 def _outline(instance: dict) -> np.ndarray:
-    if instance.get('polygon') is not None:
-        flat = np.asarray(instance['polygon'], dtype=np.float32).reshape(-1)
-        return flat[: len(flat) // 2 * 2].reshape(-1, 2)
-    left, top, right, bottom = (float(v) for v in instance['bbox'])
-    corners = [[left, top], [right, top], [right, bottom], [left, bottom]]
+    if instance.get("polygon") is not None:
+        return np.asarray(instance["polygon"], dtype=np.float32).reshape(-1)
+    left, top, right, bottom = (float(v) for v in instance["bbox"])
+    corners = [left, top, right, top, right, bottom, left, bottom]
     return np.array(corners, dtype=np.float32)
 
 
 def _characters(instance: dict, text: str | None) -> tuple[np.ndarray | None, str]:
-    if instance.get('chars') is None:
-        return None, ''
+    if instance.get("chars") is None:
+        return None, ""
     try:
-        chars = np.asarray(instance['chars'], dtype=np.float32).reshape(-1, 4, 2)
-    except (TypeError, ValueError):
-        return None, 'chars is no list of 8-number quads'
+        chars = np.asarray(instance["chars"], dtype=np.float32).reshape(-1, 4, 2)
+    except (TypeError, ValueError, OverflowError):
+        return None, "chars is no list of 8-number quads"
     if not np.isfinite(chars).all():
-        return None, 'chars have a NaN or infinite coordinate'
+        return None, "chars have a NaN or infinite coordinate"
     if text is not None and len(chars) != visible_length(text):
-        return None, 'number of chars differs from the visible characters of the text'
-    return chars, ''
+        return None, "number of chars differs from the visible characters of the text"
+    return chars, ""

@@ -16,7 +16,7 @@ def hard_select(
     ratio: float | None = None,
     min_k: int = 0,
     max_k: int | None = None,
-    pool: str = 'group',
+    pool: str = "group",
 ) -> Tensor:
     """Select the hardest examples: the highest scores of each group, up to its quota.
 
@@ -50,18 +50,26 @@ def hard_select(
         ValueError: If arguments contradict each other or shapes differ.
     """
     if k is not None and ratio is not None:
-        raise ValueError('hard_select: give k or ratio, not both')
-    if pool not in ('group', 'all'):
+        raise ValueError("hard_select: give k or ratio, not both")
+    if max_k is not None and max_k < min_k:
+        raise ValueError(f"hard_select: min_k={min_k} is more than max_k={max_k}")
+    if pool not in ("group", "all"):
         raise ValueError(f"hard_select: pool must be 'group' or 'all', got {pool!r}")
     if score.dim() not in (1, 2) or (group is not None and score.dim() != 1):
         raise ValueError(
-            f'hard_select: score must be (M,), with or without group, or (G, L) without group; '
-            f'got shape {tuple(score.shape)}'
+            f"hard_select: score must be (M,), with or without group, or (G, L) without group; "
+            f"got shape {tuple(score.shape)}"
         )
-    for name, mask in (('candidate', candidate), ('forced', forced), ('group', group)):
+    for name, mask in (("candidate", candidate), ("forced", forced), ("group", group)):
         if mask is not None and mask.shape != score.shape:
             raise ValueError(
-                f'hard_select: {name} has shape {tuple(mask.shape)}, score {tuple(score.shape)}'
+                f"hard_select: {name} has shape {tuple(mask.shape)}, score {tuple(score.shape)}"
+            )
+    if isinstance(k, Tensor) and k.dim():
+        groups = score.shape[0] if score.dim() == 2 else 1
+        if k.dim() > 1 or (group is None and len(k) != groups):
+            raise ValueError(
+                f"hard_select: k has shape {tuple(k.shape)}, one number for each group is expected"
             )
     score = score.detach()
     if forced is None:
@@ -73,12 +81,12 @@ def hard_select(
         eligible &= candidate
     # Half precision has no sort on some devices; float64 scores stay what they are.
     keys = score if score.dtype == torch.float64 else score.float()
-    keys = keys.masked_fill(~eligible, float('-inf'))
+    keys = keys.masked_fill(~eligible, float("-inf"))
     rows = keys if score.dim() == 2 else keys[None]
     if group is None:
         counts = forced.view(rows.shape).sum(1)
         quota = _quota(counts, k, ratio, min_k, max_k, rows.shape[1])
-        if pool == 'all':
+        if pool == "all":
             rows, quota = rows.reshape(1, -1), quota.sum()[None]
         mined = _top_of_rows(rows, quota)
     else:
@@ -140,7 +148,7 @@ def _top_of_groups(
         quota = _quota(counts[segment], k, ratio, min_k, max_k, len(keys))
     else:
         quota = _quota(counts, k, ratio, min_k, max_k, len(keys))[segment]
-    if pool == 'all':
+    if pool == "all":
         total = (quota * begins).sum()
         return _top_of_rows(keys[None], total[None])[0]
     mined = torch.zeros_like(forced)

@@ -79,7 +79,7 @@ def draw_words(
     outlines = [np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in polygons]
     _outline(picture, outlines, colour, thickness)
     if scores is not None:
-        size = _text_scale(image) * 0.7
+        size = _text_scale(image) * 0.6
         for outline, score in zip(outlines, scores, strict=True):
             if len(outline) and np.isfinite(outline).all():
                 x, y = np.clip(outline[0], -_FAR, _FAR).astype(int)

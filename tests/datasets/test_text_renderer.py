@@ -391,7 +391,7 @@ def test_photos_become_backgrounds_and_broken_ones_are_left_out(tmp_path):
     assert 8 <= photos <= 22
     (tmp_path / "red.png").unlink()
     with pytest.raises(ValueError, match=r"none of 1 images can be read"):
-        [TextRenderer(60, **arguments).render(sample_rng(0, i)) for i in range(9)]
+        [TextRenderer((60, 90), **arguments).render(sample_rng(0, i)) for i in range(9)]
 
 
 @pytest.mark.parametrize(

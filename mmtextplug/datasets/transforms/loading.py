@@ -23,20 +23,20 @@ class LoadCharAnnotations(BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:
-        size = results.get('ori_shape')
-        words = [word for word, _ in (read_word(i, size) for i in results['instances']) if word]
+        size = results.get("ori_shape")
+        words = [word for word, _ in (read_word(i, size) for i in results["instances"]) if word]
         return set_words(results, words)
 
 
 def set_words(results: dict, words: list[Word]) -> dict:
     """Write words under the keys of ``LoadCharAnnotations``, and return the same dict."""
     corners = [(w.polygon.min(0), w.polygon.max(0)) for w in words]
-    results['gt_polygons'] = [np.ascontiguousarray(w.polygon).reshape(-1) for w in words]
-    results['gt_bboxes'] = np.array([np.concatenate(c) for c in corners], np.float32).reshape(-1, 4)
-    results['gt_bboxes_labels'] = np.zeros(len(words), dtype=np.int64)
-    results['gt_ignored'] = np.array([w.ignored for w in words], dtype=bool)
-    results['gt_texts'] = [w.text for w in words]
-    results['gt_chars'] = [w.chars for w in words]
+    results["gt_polygons"] = [np.ascontiguousarray(w.polygon).reshape(-1) for w in words]
+    results["gt_bboxes"] = np.array([np.concatenate(c) for c in corners], np.float32).reshape(-1, 4)
+    results["gt_bboxes_labels"] = np.zeros(len(words), dtype=np.int64)
+    results["gt_ignored"] = np.array([w.ignored for w in words], dtype=bool)
+    results["gt_texts"] = [w.text for w in words]
+    results["gt_chars"] = [w.chars for w in words]
     return results
 
 
@@ -45,6 +45,6 @@ def get_words(results: dict) -> list[Word]:
     return [
         Word(np.reshape(polygon, (-1, 2)), text, bool(ignored), chars)
         for polygon, text, ignored, chars in zip(
-            results['gt_polygons'], results['gt_texts'], results['gt_ignored'], results['gt_chars']
+            results["gt_polygons"], results["gt_texts"], results["gt_ignored"], results["gt_chars"]
         )
     ]

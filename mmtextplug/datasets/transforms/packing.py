@@ -27,18 +27,18 @@ class PackCharInputs(PackTextDetInputs):
     """
 
     def __init__(
-        self, meta_keys: Sequence[str] = ('img_path', 'ori_shape', 'img_shape', 'scale_factor')
+        self, meta_keys: Sequence[str] = ("img_path", "ori_shape", "img_shape", "scale_factor")
     ) -> None:
         super().__init__(meta_keys=tuple(meta_keys))
 
     def transform(self, results: dict) -> dict:
-        wanted = (*self.meta_keys, 'valid_polygon')
+        wanted = (*self.meta_keys, "valid_polygon")
         packer = PackTextDetInputs(meta_keys=[key for key in wanted if key in results])
         packed = packer.transform(results)
-        sample = packed['data_samples']
-        if 'gt_chars' in results:
-            sample.gt_instances.chars = list(results['gt_chars'])
+        sample = packed["data_samples"]
+        if "gt_chars" in results:
+            sample.gt_instances.chars = list(results["gt_chars"])
             sample.gt_instances.char_confidence = char_confidence(results)
-        if 'gt_score_maps' in results:
-            sample.gt_score_maps = PixelData(data=torch.from_numpy(results['gt_score_maps']))
+        if "gt_score_maps" in results:
+            sample.gt_score_maps = PixelData(data=torch.from_numpy(results["gt_score_maps"]))
         return packed

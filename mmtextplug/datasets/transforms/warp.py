@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import shapely
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmengine.registry import TRANSFORMS
@@ -57,7 +58,7 @@ class RandomTextWarp(BaseTransform):
     ) -> None:
         self.size = (size, size) if isinstance(size, int) else tuple(size)
         if min(self.size) < 1 or not 0 < scale[0] <= scale[1]:
-            raise ValueError(f'RandomTextWarp: size={size}, scale={scale}: must be positive ranges')
+            raise ValueError(f"RandomTextWarp: size={size}, scale={scale}: must be positive ranges")
         self.scale, self.rotation, self.perspective = scale, rotation, perspective
         self.text_ratio, self.min_height = text_ratio, min_height
         self.border = (border,) * 3 if isinstance(border, int) else tuple(border)
@@ -104,14 +105,14 @@ class RandomTextWarp(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         words = get_words(results)
-        matrix = self._random_matrix(results['img'].shape[:2], words)
+        matrix = self._random_matrix(results["img"].shape[:2], words)
         return warp_sample(results, words, matrix, self.size, self.border, self.min_height)
 
     def __repr__(self) -> str:
         return (
-            f'{type(self).__name__}(size={self.size}, scale={self.scale}, '
-            f'rotation={self.rotation}, perspective={self.perspective}, '
-            f'text_ratio={self.text_ratio}, min_height={self.min_height}, border={self.border})'
+            f"{type(self).__name__}(size={self.size}, scale={self.scale}, "
+            f"rotation={self.rotation}, perspective={self.perspective}, "
+            f"text_ratio={self.text_ratio}, min_height={self.min_height}, border={self.border})"
         )
 
 
@@ -133,31 +134,53 @@ def warp_sample(
         border (Sequence[int]): Colour outside of the image.
         min_height (float): See `RandomTextWarp`.
     """
-    height, width = results['img'].shape[:2]
-    results['img'] = _warp_image(results['img'], matrix, size, border)
-    results['img_shape'] = size[::-1]
-    factor = math.sqrt(abs(np.linalg.det(matrix[:2, :2] / matrix[2, 2])))
-    results['scale_factor'] = (factor, factor)
-    edge = np.array([[0, 0], [width, 0], [width, height], [0, height]]) - 0.5
-    frame = np.array([[0, 0], [size[0], 0], [size[0], size[1]], [0, size[1]]], np.float32) - 0.5
-    image_area, valid = cv2.intersectConvexConvex(project(matrix, edge), frame)
-    if image_area < size[0] * size[1] - 1e-2:
-        results['valid_polygon'] = np.reshape(valid, (-1, 2)) if valid is not None else frame * 0
+    valid = _visible_part(matrix, results["img"].shape[:2], size)
+    factor = _magnification(matrix, size)
+    results["img"] = _warp_image(results["img"], matrix, size, border, factor)
+    results["img_shape"] = size[::-1]
+    results["scale_factor"] = (factor, factor)
+    if valid is not None:
+        results["valid_polygon"] = valid
     warped = (_warp_word(word, matrix, size, min_height) for word in words)
     return set_words(results, [word for word in warped if word is not None])
 
 
+def _visible_part(
+    matrix: np.ndarray, shape: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray | None:
+    """Where the output shows the image, ``(K, 2)``, without area if nowhere; None if everywhere."""
+    frame = np.array([[0, 0], [size[0], 0], [size[0], size[1]], [0, size[1]]], np.float32) - 0.5
+    # Cut in pixels of the input: the image may reach behind the horizon, what is in view does not.
+    seen = project(np.linalg.inv(matrix), frame)
+    area = shapely.box(-0.5, -0.5, shape[1] - 0.5, shape[0] - 0.5)
+    if area.buffer(1e-3).covers(shapely.Polygon(seen)):
+        return None
+    part = area.intersection(shapely.Polygon(seen))
+    if part.area < 1e-6:
+        return frame * 0
+    return project(matrix, np.array(part.exterior.coords)[:-1])
+
+
+def _magnification(matrix: np.ndarray, size: tuple[int, int]) -> float:
+    """Output pixels for an input pixel, along one side, in the middle of the output."""
+    inverse = np.linalg.inv(matrix)
+    weight = inverse[2] @ [(size[0] - 1) / 2, (size[1] - 1) / 2, 1]
+    return math.sqrt(abs(weight**3 / np.linalg.det(inverse)))
+
+
 def _warp_image(
-    image: np.ndarray, matrix: np.ndarray, size: tuple[int, int], border: Sequence[int]
+    image: np.ndarray,
+    matrix: np.ndarray,
+    size: tuple[int, int],
+    border: Sequence[int],
+    factor: float,
 ) -> np.ndarray:
     # Bilinear sampling skips pixels when it shrinks by more than two; averaging whole blocks
     # first keeps thin strokes.
-    step = int(1 / max(math.sqrt(abs(np.linalg.det(matrix[:2, :2] / matrix[2, 2]))), 1e-6))
+    step = int(1 / max(factor, 1e-6))
     if step > 1 and min(image.shape[:2]) >= 2 * step:
         height, width = image.shape[:2]
-        image = cv2.resize(
-            image, (width // step, height // step), interpolation=cv2.INTER_AREA
-        )
+        image = cv2.resize(image, (width // step, height // step), interpolation=cv2.INTER_AREA)
         sx, sy = width / image.shape[1], height / image.shape[0]
         matrix = matrix @ np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
     return cv2.warpPerspective(
@@ -202,20 +225,21 @@ class ResizeLongSide(BaseTransform):
         self.long_side, self.magnification, self.divisor = long_side, magnification, divisor
 
     def transform(self, results: dict) -> dict:
-        image = results['img']
+        image = results["img"]
         height, width = image.shape[:2]
-        ratio = min(self.magnification, self.long_side / max(height, width))
+        longest = max(height, width)
+        ratio = min(self.magnification * longest, self.long_side) / longest
         new = (max(int(width * ratio), 1), max(int(height * ratio), 1))
         if new != (width, height):
             image = cv2.resize(image, new, interpolation=cv2.INTER_LINEAR)
         right, below = -new[0] % self.divisor, -new[1] % self.divisor
-        results['img'] = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT)
-        results['img_shape'] = new[::-1]
-        results['scale_factor'] = (new[0] / width, new[1] / height)
+        results["img"] = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT)
+        results["img_shape"] = new[::-1]
+        results["scale_factor"] = (new[0] / width, new[1] / height)
         return results
 
     def __repr__(self) -> str:
         return (
-            f'{type(self).__name__}(long_side={self.long_side}, '
-            f'magnification={self.magnification}, divisor={self.divisor})'
+            f"{type(self).__name__}(long_side={self.long_side}, "
+            f"magnification={self.magnification}, divisor={self.divisor})"
         )

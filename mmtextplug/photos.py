@@ -1,0 +1,108 @@
+"""Photos from files of any kind that Pillow reads: upright, in 8 bits, or refused with a reason."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.FLIP_LEFT_RIGHT,
+    3: Image.ROTATE_180,
+    4: Image.FLIP_TOP_BOTTOM,
+    5: Image.TRANSPOSE,
+    6: Image.ROTATE_270,
+    7: Image.TRANSVERSE,
+    8: Image.ROTATE_90,
+}
+# What shows through where a picture is transparent: dark and light text both stand out from it.
+_BEHIND = (128, 128, 128)
+
+
+def read_photo(path: str | Path, max_pixels: int = 250_000_000) -> tuple[np.ndarray, int]:
+    """Read a photo of any kind, turned upright by its EXIF orientation.
+
+    Of several frames the first is taken; 16-bit grey values are scaled to 8 bits, floating-point
+    ones stretched; transparent pixels show a medium grey.
+
+    Args:
+        path (str | Path): A file that Pillow can read.
+        max_pixels (int): Larger photos are refused before they are decoded.
+
+    Returns:
+        tuple[np.ndarray, int]: ``(H, W, 3)`` uint8 BGR, and the EXIF orientation that it had (1 to
+        8, 1 is upright).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is too large, damaged or no image.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        if not path.stat().st_size:
+            raise ValueError("the file is empty")
+        with Image.open(path) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise ValueError(
+                    f"{width} x {height} pixels are more than {max_pixels}: shrink it, or raise "
+                    "--max-pixels (max_pixels) if there is memory for it"
+                )
+            # Pillow turns TIFF files upright while it decodes them, and forgets what they said.
+            tiff = image.format == "TIFF"
+            orientation = photo_orientation(image) if tiff else 1
+            image.load()
+            if tiff:
+                return _to_bgr(image), orientation
+            orientation = photo_orientation(image)
+            turn = _UPRIGHT.get(orientation)
+            return _to_bgr(image if turn is None else image.transpose(turn)), orientation
+    except UnidentifiedImageError:
+        reason = "not an image that Pillow can read: convert it to PNG or JPEG"
+    except MemoryError:
+        reason = "not enough memory to decode it: shrink it"
+    except (ValueError, Image.DecompressionBombError) as error:
+        reason = str(error)
+    except Exception as error:  # decoders raise whatever they like on damaged files
+        reason = f"damaged, cut off or not to be opened ({str(error) or type(error).__name__})"
+    raise ValueError(f"{path}: {reason}")
+
+
+def photo_orientation(image: Image.Image) -> int:
+    """EXIF orientation of an opened image, 1 to 8; 1 also where EXIF is absent or damaged."""
+    try:
+        orientation = image.getexif().get(EXIF_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):
+        return 1
+    return orientation if orientation in _UPRIGHT else 1
+
+
+def _to_bgr(image: Image.Image) -> np.ndarray:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        grey = _to_8_bits(np.asarray(image))
+        return cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, (*_BEHIND, 255))
+        image = Image.alpha_composite(ground, image)
+    if image.mode != "RGB":  # it would be copied all the same
+        image = image.convert("RGB")
+    return cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR)
+
+
+def _to_8_bits(grey: np.ndarray) -> np.ndarray:
+    if grey.dtype.kind == "f":
+        grey = np.nan_to_num(grey.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+        low, high = grey.min(), grey.max()
+    elif grey.dtype == np.uint16:
+        low, high = 0, 65535
+    else:  # 32 bits, but as a rule they hold 8 or 16
+        low, high = 0, next((top for top in (255, 65535) if grey.max() <= top), grey.max())
+    scaled = (grey.astype(np.float32) - low) * (255 / max(high - low, 1e-12))
+    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)

@@ -1,0 +1,302 @@
+"""Characters from region scores: against boundaries computed by hand for Gaussian blobs."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmtextplug.craft.char_split import split_characters, word_characters, word_confidence
+from mmtextplug.craft.grouping import group_words
+
+
+def blobs(
+    size: tuple[int, int], centres: list[tuple[float, float]], sigma: float | tuple[float, float]
+) -> np.ndarray:
+    """Gaussians of height 1 at (x, y), merged by maximum."""
+    sx, sy = (sigma, sigma) if isinstance(sigma, (int, float)) else sigma
+    y, x = np.mgrid[: size[0], : size[1]]
+    maps = [np.exp(-(((x - cx) / sx) ** 2 + ((y - cy) / sy) ** 2) / 2) for cx, cy in centres]
+    return np.max(maps, axis=0).astype(np.float32)
+
+
+def literal_components(mask: np.ndarray) -> list[tuple[int, int]]:
+    """First and last column of each 8-connected component, by flood fill."""
+    left, found = {tuple(p) for p in np.argwhere(mask)}, []
+    while left:
+        stack, part = [left.pop()], []
+        while stack:
+            y, x = stack.pop()
+            part.append(x)
+            for neighbour in [(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]:
+                if neighbour in left:
+                    left.remove(neighbour)
+                    stack.append(neighbour)
+        found.append((min(part), max(part)))
+    return found
+
+
+# --- one rectified word -------------------------------------------------------------------------
+
+
+def test_three_characters_meet_half_way_and_end_at_the_background():
+    # Half-way between the centres is between two pixels. At the right end the score falls to 0.2
+    # at sigma * sqrt(2 ln 5) = 7 * 1.794 = 12.56 pixels: the last one above it is 52 + 12.
+    region = blobs((24, 80), [(10, 12), (31, 12), (52, 12)], 7)
+    quads = split_characters(region)
+    assert quads.dtype == np.float32
+    left, right = quads[:, 0, 0], quads[:, 1, 0]
+    np.testing.assert_array_equal(left, [-0.5, 20.5, 41.5])
+    np.testing.assert_array_equal(right, [20.5, 41.5, 64.5])
+    np.testing.assert_array_equal(quads[:, [0, 3], 0], np.stack([left, left], 1))
+    np.testing.assert_array_equal(quads[:, [1, 2], 0], np.stack([right, right], 1))
+    np.testing.assert_array_equal(quads[:, :2, 1], -0.5)
+    np.testing.assert_array_equal(quads[:, 2:, 1], 23.5)
+
+
+def test_characters_far_apart_leave_a_gap():
+    region = blobs((20, 100), [(20, 10), (70, 10)], 5)  # 0.2 at 8.97 pixels
+    quads = split_characters(region)
+    np.testing.assert_array_equal(quads[:, 0, 0], [11.5, 61.5])
+    np.testing.assert_array_equal(quads[:, 1, 0], [28.5, 78.5])
+
+
+def test_thresholds_decide_what_is_a_character():
+    region = blobs((20, 100), [(20, 10)], 5) + 0.5 * blobs((20, 100), [(70, 10)], 5)
+    assert len(split_characters(region)) == 1  # 0.5 is no heart of a character
+    assert len(split_characters(region, foreground=0.45)) == 2
+    quads = split_characters(region, foreground=0.45, background=0.4)
+    # 5 * sqrt(2 ln(1 / 0.4)) = 6.77 and 5 * sqrt(2 ln(0.5 / 0.4)) = 3.34 pixels.
+    np.testing.assert_array_equal(quads[:, 0, 0], [13.5, 66.5])
+    np.testing.assert_array_equal(quads[:, 1, 0], [26.5, 73.5])
+
+
+@pytest.mark.parametrize(
+    ("region", "spans"),
+    [
+        (np.zeros((0, 7)), []),
+        (np.zeros((7, 0)), []),
+        (np.zeros((5, 9)), []),
+        (np.full((5, 9), 0.6), []),  # not above the threshold
+        (np.full((5, 9), np.nan), []),
+        (np.full((5, 9), np.inf), []),
+        (np.ones((5, 9)), [(-0.5, 8.5)]),
+        (np.ones((1, 1)), [(-0.5, 0.5)]),
+        (np.eye(1, 6, 4), [(3.5, 4.5)]),
+        (np.where(np.eye(6) > 0, 1.0, np.nan), [(-0.5, 5.5)]),  # diagonal neighbours are one
+    ],
+)
+def test_degenerate_maps(region, spans):
+    quads = split_characters(region)
+    assert quads.shape == (len(spans), 4, 2)
+    assert [(q[0, 0], q[1, 0]) for q in quads] == spans
+
+
+def test_two_blobs_above_each_other_are_two_and_in_order():
+    region = blobs((60, 40), [(22, 45), (18, 12)], 5)
+    quads = split_characters(region)
+    assert len(quads) == 2
+    np.testing.assert_allclose(quads[:, :2, 0].mean(1), [18, 22], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        (None, 2),
+        (2, 2),
+        (3, 2),  # confidence 2/3
+        (4, 2),  # 1/2 is still trusted
+        (5, 5),  # 2/5 is not: equal parts
+        (1, 1),  # 0: one part
+        (0, 0),
+    ],
+)
+def test_equal_parts_where_the_number_found_is_not_credible(length, expected):
+    region = blobs((20, 60), [(15, 10), (45, 10)], 6)
+    quads = split_characters(region, length=length)
+    assert len(quads) == expected
+    if expected in (1, 5):
+        edges = np.linspace(-0.5, 59.5, expected + 1)
+        np.testing.assert_allclose(quads[:, 0, 0], edges[:-1])
+        np.testing.assert_allclose(quads[:, 1, 0], edges[1:])
+        np.testing.assert_array_equal(quads[:, 2, 1], 19.5)
+
+
+def test_nothing_found_is_split_by_length_alone():
+    quads = split_characters(np.zeros((4, 10)), length=4)
+    np.testing.assert_allclose(quads[:, 0, 0], [-0.5, 2, 4.5, 7])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"length": -1}, "length"),
+        ({"background": 0.7}, "background=0.7"),
+        ({"foreground": float("nan")}, "foreground=nan"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        split_characters(np.zeros((4, 4)), **arguments)
+
+
+def test_a_batch_is_no_map():
+    with pytest.raises(ValueError, match=r"region must be a \(H, W\)"):
+        split_characters(np.zeros((1, 4, 4)))
+
+
+def test_the_map_is_not_changed():
+    region = blobs((20, 60), [(15, 10), (45, 10)], 6)
+    region[3, 3] = np.nan
+    before = region.copy()
+    split_characters(region)
+    np.testing.assert_array_equal(region, before)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 14), st.integers(1, 40))
+def test_random_maps_give_one_ordered_box_for_each_heart(seed, height, width):
+    rng = np.random.default_rng(seed)
+    noise = rng.random((height, width)).astype(np.float32)
+    region = cv2.GaussianBlur(noise, (0, 0), 1.0) * 2 - 0.5
+    hearts = literal_components(region > 0.6)
+    quads = split_characters(region)
+    assert len(quads) == len(hearts)
+    centres = quads[:, :2, 0].mean(1)
+    assert (np.diff(centres) >= 0).all()
+    assert (quads[:, 1, 0] - quads[:, 0, 0] >= 1).all()
+    # Each box reaches over its heart: matched greedily, as boxes may share columns.
+    for first, last in hearts:
+        assert any(q[0, 0] <= first and last <= q[1, 0] for q in quads)
+    if len(quads):
+        columns = np.flatnonzero((region > 0.2).any(axis=0))
+        assert quads[..., 0].min() >= columns[0] - 0.5
+        assert quads[..., 0].max() <= columns[-1] + 0.5
+
+
+# --- confidence ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("length", "found", "confidence"),
+    [
+        *((5, 5, 1), (5, 4, 0.8), (5, 6, 0.8), (5, 0, 0), (5, 10, 0), (5, 99, 0)),
+        *((1, 1, 1), (1, 2, 0), (2, 3, 0.5), (0, 0, 0), (0, 3, 0), (8, 6, 0.75)),
+    ],
+)
+def test_confidence(length, found, confidence):
+    assert word_confidence(length, found) == pytest.approx(confidence)
+
+
+@given(st.integers(1, 100), st.integers(0, 300))
+def test_confidence_is_a_share_that_falls_with_the_error(length, found):
+    value = word_confidence(length, found)
+    assert 0 <= value <= 1
+    assert (value == 1) == (length == found)
+    assert value == word_confidence(length, 2 * length - found) or found > 2 * length
+
+
+# --- a word on a page ---------------------------------------------------------------------------
+
+
+def line_of_characters(angle: float, count: int = 4, step: float = 16, sigma: float = 5):
+    """Characters on a line at ``angle`` degrees: map, their centres, the box, the turn."""
+    turn = np.array(
+        [
+            [math.cos(math.radians(angle)), math.sin(math.radians(angle))],
+            [-math.sin(math.radians(angle)), math.cos(math.radians(angle))],
+        ]
+    )
+    along = (np.arange(count) - (count - 1) / 2) * step
+    centre = np.array([80.0, 70.0])
+    centres = centre + np.stack([along, 0 * along], 1) @ turn
+    half = np.array([count * step / 2, 8.0])
+    box = centre + np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half @ turn
+    return blobs((140, 160), [tuple(c) for c in centres], sigma), centres, box, turn
+
+
+@pytest.mark.parametrize("angle", [0, 20, -37, 45])
+def test_characters_of_a_rotated_word(angle):
+    region, centres, box, turn = line_of_characters(angle)
+    chars = word_characters(region, box)
+    assert chars.shape == (4, 4, 2)
+    assert chars.dtype == np.float32
+    np.testing.assert_allclose(chars.mean(1), centres, atol=1.0)
+    sides = np.linalg.norm(np.roll(chars, -1, axis=1) - chars, axis=2)
+    np.testing.assert_allclose(sides[:, [1, 3]], 16, atol=1e-3)  # as high as the word
+    # Between two characters lie 16 pixels; 0.2 is 8.97 from a centre, at most 8 are left.
+    np.testing.assert_allclose(sides[:, [0, 2]], 16, atol=1.0)
+    np.testing.assert_allclose((chars[:, 1] - chars[:, 0]) @ turn[1], 0, atol=1e-3)
+    np.testing.assert_allclose(chars[0, 0], box[0], atol=1.0)
+
+
+def test_a_standing_word_is_read_downwards():
+    region, centres, _, _ = line_of_characters(90)
+    assert (np.diff(centres[:, 1]) > 0).all()
+    box = np.array([[72, 38], [88, 38], [88, 102], [72, 102]], np.float32)
+    chars = word_characters(region, box)
+    np.testing.assert_allclose(chars.mean(1), centres, atol=1.0)
+    # Reading starts at the top; the first corner is where the text's own top left would be.
+    np.testing.assert_allclose(chars[0, 0], [88, 38], atol=1.0)
+    np.testing.assert_allclose(chars[0, 3], [72, 38], atol=1.0)
+
+
+def test_small_characters_are_found_between_pixels():
+    # 5 pixels a character: enlarged four times before the watershed.
+    region, centres, _, _ = line_of_characters(0, count=5, step=5, sigma=1.6)
+    box = np.array([[67.5, 66.5], [92.5, 66.5], [92.5, 73.5], [67.5, 73.5]], np.float32)
+    chars = word_characters(region, box)
+    np.testing.assert_allclose(chars.mean(1), centres, atol=0.35)
+
+
+def test_characters_follow_a_curved_word():
+    # Eleven characters on an arc of radius 100 about (130, 150), from -50 to 50 degrees.
+    angles = np.radians(np.linspace(-50, 50, 11))
+    centres = np.stack([130 + 100 * np.sin(angles), 150 - 100 * np.cos(angles)], 1)
+    region = blobs((150, 260), [tuple(c) for c in centres], 6.5)
+    words = group_words(region, region, link_threshold=0.3, polygons=True)
+    assert len(words) == 1
+    assert len(words.polygons[0]) == 14
+    chars = word_characters(region, words.polygons[0])
+    assert len(chars) == 11
+    np.testing.assert_allclose(chars.mean(1), centres, atol=3.0)
+    tops = chars[:, :2].mean(1) - centres
+    np.testing.assert_allclose(  # upwards is away from the arc's centre
+        tops / np.linalg.norm(tops, axis=1, keepdims=True),
+        np.stack([np.sin(angles), -np.cos(angles)], 1),
+        atol=0.25,
+    )
+    # The same word lying on its side, read downwards.
+    turned = word_characters(
+        np.ascontiguousarray(np.rot90(region, -1)),
+        group_words(
+            np.rot90(region, -1), np.rot90(region, -1), link_threshold=0.3, polygons=True
+        ).polygons[0],
+    )
+    assert len(turned) == 11
+    expected = np.stack([149 - centres[:, 1], centres[:, 0]], 1)
+    np.testing.assert_allclose(turned.mean(1), expected, atol=3.0)
+
+
+def test_any_other_polygon_counts_as_its_rectangle():
+    region, centres, _, _ = line_of_characters(0)
+    hexagon = np.array([[48, 70], [60, 62], [100, 62], [112, 70], [100, 78], [60, 78]], np.float32)
+    np.testing.assert_allclose(word_characters(region, hexagon).mean(1), centres, atol=1.0)
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        np.full((4, 2), 5.0),
+        np.array([[5, 5], [25, 5], [25, 5], [5, 5]], float),
+        np.array([[5, 5], [25, 5]], float),
+        np.array([[5, 5], [25, np.nan], [25, 9], [5, 9]], float),
+        np.array([[500, 500], [520, 500], [520, 510], [500, 510]], float),
+    ],
+)
+def test_a_degenerate_or_distant_outline_has_no_characters(outline):
+    assert word_characters(np.ones((40, 40), np.float32), outline).shape == (0, 4, 2)

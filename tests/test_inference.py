@@ -1,0 +1,589 @@
+"""From photos to words: with a detector whose score maps are painted on the photos themselves.
+
+Blue is the region score, green the affinity score, and the network only halves the image: what
+must be found is known to the pixel, whatever happens to the photo on its way.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS
+from mmocr.models.textdet.heads.base import BaseTextDetHead
+from PIL import Image
+from torch import nn
+
+from mmtextplug import photos, pretrained
+from mmtextplug.craft.grouping import group_words
+from mmtextplug.inference import OFFICIAL, TextDetector, photo_pipeline
+from mmtextplug.photos import read_photo
+
+ROOT = Path(__file__).resolve().parents[1]
+HALF = 8  # half a painted character
+
+
+@MODELS.register_module(force=True)
+class HalvingBackbone(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return self.gain * nn.functional.avg_pool2d(x, 2)
+
+
+@MODELS.register_module(force=True)
+class PaintedHead(BaseTextDetHead):
+    batches: tuple = ()
+
+    def __init__(self, postprocessor):
+        super().__init__(module_loss=dict(type="CRAFTModuleLoss"), postprocessor=postprocessor)
+
+    def forward(self, x, data_samples=None):
+        PaintedHead.batches += (len(x),)
+        return x[:, :2]
+
+
+PAINTED = dict(
+    default_scope="mmocr",
+    model=dict(
+        type="CRAFT",
+        data_preprocessor=dict(
+            type="TextDetDataPreprocessor", mean=[0, 0, 0], std=[255, 255, 255], bgr_to_rgb=False
+        ),
+        backbone=dict(type="HalvingBackbone"),
+        det_head=dict(type="PaintedHead", postprocessor=dict(type="CRAFTPostprocessor")),
+    ),
+    test_dataloader=dict(
+        dataset=dict(
+            pipeline=[
+                dict(type="LoadImageFromFile"),
+                dict(type="ResizeLongSide", long_side=640, magnification=1.0),
+                dict(type="LoadCharAnnotations"),
+                dict(type="PackCharInputs"),
+            ]
+        )
+    ),
+)
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    path = tmp_path / "painted.pth"
+    torch.save({"state_dict": {"backbone.gain": torch.ones(1)}}, path)
+    return path
+
+
+@pytest.fixture
+def detector(checkpoint) -> TextDetector:
+    PaintedHead.batches = ()
+    return TextDetector.from_config(Config(PAINTED), checkpoint)
+
+
+def page(size: tuple[int, int], words: list[tuple[int, int, int]]) -> np.ndarray:
+    """A photo (H, W) of words (x, y, characters): ``(x, y)`` is the first character's centre."""
+    height, width = size
+    yy, xx = np.mgrid[:height, :width]
+    scores = np.zeros((2, height, width))
+    for x, y, count in words:
+        for i in range(count):
+            dx, dy = (xx - x - 2 * HALF * i) / 4.8, (yy - y) / 4.8
+            scores[0] = np.maximum(scores[0], np.exp(-(dx**2 + dy**2) / 2))
+            if i:
+                dx += HALF / 4.8
+                scores[1] = np.maximum(scores[1], np.exp(-(dx**2 + dy**2) / 2))
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., :2] = np.rint(255 * scores).transpose(1, 2, 0)
+    return image
+
+
+PAGE = page((120, 200), [(30, 30, 4), (110, 80, 3)])
+CENTRES = np.array([[54, 30], [126, 80]])
+
+
+def centres(polygons) -> np.ndarray:
+    found = np.array([np.mean(polygon, axis=0) for polygon in polygons])
+    return found[np.argsort(found[:, 1])] if len(found) else found.reshape(0, 2)
+
+
+# --- TextDetector -------------------------------------------------------------------------------
+
+
+def test_the_official_settings_are_those_of_the_config():
+    config = Config.fromfile(ROOT / "configs" / "craft" / "craft_vgg16bn_general.py")
+    assert OFFICIAL["model"] == config.model.to_dict()
+    assert [dict(step) for step in photo_pipeline(config)] == OFFICIAL["test_pipeline"]
+
+
+def test_words_are_those_of_the_maps_in_pixels_of_the_photo(detector):
+    found = detector.detect([PAGE])[0]
+    halved = cv2.resize(PAGE, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) / np.float32(255)
+    words = group_words(halved[..., 0], halved[..., 1])
+    assert len(words) == 2
+    np.testing.assert_allclose(np.array(found.polygons), words.boxes * 2, atol=1e-3)
+    np.testing.assert_allclose(found.scores, words.scores, atol=0.01)
+    np.testing.assert_allclose(centres(found.polygons), CENTRES, atol=1.5)
+    assert found.region.shape == found.affinity.shape == (60, 100)
+    np.testing.assert_allclose(found.region, halved[..., 0], atol=0.01)
+    np.testing.assert_allclose(found.affinity, halved[..., 1], atol=0.01)
+    assert found.chars is None
+
+
+@pytest.mark.parametrize("factor", [2, 7])
+def test_large_photos_are_shrunk_and_their_words_are_not(detector, factor):
+    large = cv2.resize(PAGE, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    found = detector.detect([large])[0]
+    assert max(found.region.shape) <= 320  # half of long_side
+    np.testing.assert_allclose(centres(found.polygons) / factor, CENTRES, atol=1.5)
+
+
+def test_characters_are_where_they_were_painted(detector):
+    found = detector.detect([PAGE], chars=True)[0]
+    order = np.argsort([polygon[:, 1].mean() for polygon in found.polygons])
+    assert [len(found.chars[i]) for i in order] == [4, 3]
+    for i, (x, y, count) in zip(order, [(30, 30, 4), (110, 80, 3)], strict=True):
+        expected = np.stack([x + 2 * HALF * np.arange(count), np.full(count, y)], 1)
+        np.testing.assert_allclose(found.chars[i].mean(1), expected, atol=2.0)
+        widths = found.chars[i][:, 1, 0] - found.chars[i][:, 0, 0]
+        np.testing.assert_allclose(widths, 2 * HALF, atol=3.0)
+
+
+def test_images_of_all_sizes_keep_their_order_and_share_batches(detector):
+    other = page((64, 64), [(16, 30, 3)])
+    empty = np.zeros((1, 1, 3), np.uint8)
+    images = [PAGE, other, PAGE[:110], empty, PAGE[:, :195], np.zeros((5, 900), np.uint8)]
+    single = detector.detect(images)
+    PaintedHead.batches = ()
+    batched = detector.detect(images, batch_size=2)
+    # 120x200, 110x200 and 120x195 all become 128x224; the rest is alone.
+    assert sorted(PaintedHead.batches) == [1, 1, 1, 1, 2]
+    assert [len(found.polygons) for found in batched] == [2, 1, 2, 0, 2, 0]
+    for one, many in zip(single, batched, strict=True):
+        np.testing.assert_allclose(np.array(one.polygons), np.array(many.polygons), atol=1e-4)
+        assert one.region.shape == many.region.shape
+
+
+def test_no_images_no_results(detector):
+    assert detector.detect([]) == []
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((0, 5, 3), np.uint8),
+        np.zeros((5, 5, 3), np.float32),
+        np.zeros((5, 5, 4), np.uint8),
+        np.zeros((2, 5, 5, 3), np.uint8),
+        "photo.jpg",
+    ],
+)
+def test_what_is_no_image_is_refused(detector, image):
+    with pytest.raises(ValueError, match="an image must be"):
+        detector.detect([image])
+
+
+def test_settings_override_the_config(checkpoint):
+    detector = TextDetector.from_config(
+        Config(PAINTED),
+        checkpoint,
+        text_threshold=1.0,
+        link_threshold=0.1,
+        low_text=0.2,
+        long_side=100,
+        magnification=3.0,
+        polygons=True,
+    )
+    post = detector.model.det_head.postprocessor
+    assert post.thresholds == dict(text_threshold=1.0, link_threshold=0.1, low_text=0.2)
+    assert post.text_repr_type == "poly"
+    assert detector.detect([PAGE])[0].region.shape == (30, 50)
+    assert PAINTED["model"]["det_head"]["postprocessor"] == dict(type="CRAFTPostprocessor")
+
+
+def test_settings_that_a_config_has_no_place_for_are_refused(checkpoint):
+    config = Config(PAINTED)
+    config.test_dataloader.dataset.pipeline.pop(1)
+    with pytest.raises(ValueError, match="long_side: this config has no ResizeLongSide"):
+        TextDetector.from_config(config, checkpoint, long_side=100)
+
+
+def test_unusable_device_and_config_are_named(checkpoint, tmp_path):
+    with pytest.raises(ValueError, match="device nonsense: not usable"):
+        TextDetector.from_config(Config(PAINTED), checkpoint, device="nonsense")
+    with pytest.raises(FileNotFoundError, match=r"none\.py: no such config"):
+        TextDetector.from_config(tmp_path / "none.py", checkpoint)
+
+
+def test_official_weights_do_not_load_into_another_model(monkeypatch, tmp_path):
+    path = tmp_path / "craft.pth"
+    torch.save({"module.conv_cls.0.weight": torch.zeros(1)}, path)
+    monkeypatch.setattr("mmtextplug.inference.official_weights", lambda: path)
+    with pytest.raises(ValueError, match=r"craft\.pth: does not fit this model"):
+        TextDetector.from_config(Config(PAINTED))
+
+
+def test_pipeline_is_looked_for_inside_wrappers():
+    steps = [dict(type="mmocr.LoadImageFromFile"), dict(type="PackCharInputs")]
+    wrapped = dict(type="SeededDataset", dataset=dict(type="X", pipeline=steps))
+    concatenated = dict(type="ConcatDataset", datasets=[dict(type="X", pipeline=steps)])
+    for dataset in (wrapped, concatenated, dict(type="X", pipeline=steps)):
+        config = Config(dict(test_dataloader=dict(dataset=dataset), test_pipeline=[]))
+        assert photo_pipeline(config) == [dict(type="PackCharInputs")]
+    with pytest.raises(ValueError, match=r"test_dataloader\.dataset\.pipeline"):
+        photo_pipeline(Config(dict(model=dict())))
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec(pretrained.PACKAGE) is None, reason="extra 'weights' not installed"
+)
+def test_the_official_detector_reads_a_word():
+    image = np.full((90, 260, 3), 230, np.uint8)
+    cv2.putText(image, "HOUSE", (40, 60), cv2.FONT_HERSHEY_DUPLEX, 1.5, (40, 30, 20), 3)
+    rows, columns = np.nonzero(image[..., 0] < 150)
+    found = TextDetector.official(magnification=1.0).detect([image], chars=True)[0]
+    assert len(found.polygons) == 1
+    low, high = found.polygons[0].min(0), found.polygons[0].max(0)
+    np.testing.assert_allclose(low, [columns.min(), rows.min()], atol=8)
+    np.testing.assert_allclose(high, [columns.max(), rows.max()], atol=8)
+    assert len(found.chars[0]) == 5
+    assert found.scores[0] > 0.8
+
+
+# --- photos -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["png", "tif", "webp"])
+def test_photos_are_turned_upright(tmp_path, orientation, ending):
+    back = {
+        1: lambda image: image,
+        2: lambda image: image[:, ::-1],
+        3: lambda image: image[::-1, ::-1],
+        4: lambda image: image[::-1],
+        5: lambda image: image.transpose(1, 0, 2),
+        6: lambda image: np.rot90(image, 1),
+        7: lambda image: np.rot90(image, 2).transpose(1, 0, 2),
+        8: lambda image: np.rot90(image, -1),
+    }
+    upright = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"photo.{ending}"
+    stored = Image.fromarray(np.ascontiguousarray(back[orientation](upright)))
+    stored.save(path, exif=exif, **({"lossless": True} if ending == "webp" else {}))
+    image, found = read_photo(path)
+    np.testing.assert_array_equal(image[..., ::-1], upright)
+    assert found == orientation
+
+
+def test_an_orientation_that_does_not_exist_is_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 77
+    Image.new("RGB", (5, 3)).save(tmp_path / "photo.jpg", exif=exif)
+    image, orientation = read_photo(tmp_path / "photo.jpg")
+    assert image.shape == (3, 5, 3)
+    assert orientation == 1
+
+
+GREY = np.array([[0, 100, 255]], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "expected"),
+    [
+        ("l.png", Image.fromarray(GREY), GREY),
+        ("bit.png", Image.fromarray(GREY > 50), [[0, 255, 255]]),
+        ("i16.png", Image.fromarray(GREY.astype(np.uint16) * 257), GREY),
+        ("i16.tif", Image.fromarray(GREY.astype(np.uint16) * 257), GREY),
+        ("i32.tif", Image.fromarray(GREY.astype(np.int32)), GREY),
+        ("i32_16.tif", Image.fromarray(GREY.astype(np.int32) * 257), GREY),
+        ("i32_32.tif", Image.fromarray(GREY.astype(np.int32) * 1_000_000), GREY),
+        ("f.tif", Image.fromarray(np.float32([[-1, 0, np.nan, 3]])), [[0, 64, 64, 255]]),
+        ("flat.tif", Image.fromarray(np.float32([[7, 7]])), [[0, 0]]),
+        ("la.png", Image.merge("LA", [Image.fromarray(GREY)] * 2), [[128, 117, 255]]),
+    ],
+)
+def test_grey_of_all_depths(tmp_path, name, image, expected):
+    image.save(tmp_path / name)
+    found, _ = read_photo(tmp_path / name)
+    np.testing.assert_array_equal(found, np.repeat(np.uint8(expected)[..., None], 3, axis=2))
+
+
+def test_colours_of_all_kinds(tmp_path):
+    rgb = Image.new("RGB", (4, 4), (200, 30, 60))
+    rgb.quantize(4).save(tmp_path / "palette.png")
+    rgb.convert("CMYK").save(tmp_path / "cmyk.tif")
+    rgb.save(tmp_path / "anim.gif", save_all=True, append_images=[Image.new("RGB", (4, 4))])
+    opaque = rgb.convert("RGBA")
+    opaque.save(tmp_path / "opaque.png")
+    clear = opaque.copy()
+    clear.putalpha(0)
+    clear.save(tmp_path / "clear.png")
+    rgb.save(tmp_path / "key.png", transparency=(200, 30, 60))
+    for name in ("palette.png", "cmyk.tif", "anim.gif", "opaque.png"):
+        np.testing.assert_array_equal(read_photo(tmp_path / name)[0][1, 2], [60, 30, 200])
+    for name in ("clear.png", "key.png"):
+        np.testing.assert_array_equal(read_photo(tmp_path / name)[0][1, 2], [128, 128, 128])
+
+
+def noise_bytes(tmp_path: Path, ending: str) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    path = tmp_path / f"whole.{ending}"
+    Image.fromarray(noise).save(path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("empty", "the file is empty"),
+        ("text", "not an image that Pillow can read"),
+        ("cut jpg", "damaged, cut off"),
+        ("cut png", "damaged, cut off"),
+        ("bad png", "damaged, cut off"),
+        ("header", "damaged, cut off|not an image"),
+    ],
+)
+def test_files_that_are_no_photos_are_refused(tmp_path, kind, message):
+    whole = noise_bytes(tmp_path, "jpg" if "jpg" in kind else "png")
+    damaged = bytearray(whole)
+    damaged[3000:3050] = b"x" * 50
+    contents = {
+        "empty": b"",
+        "text": b"hello",
+        "cut jpg": whole[: len(whole) // 2],
+        "cut png": whole[: len(whole) // 2],
+        "bad png": bytes(damaged),
+        "header": whole[:30],
+    }
+    path = tmp_path / "photo"
+    path.write_bytes(contents[kind])
+    with pytest.raises(ValueError, match=message) as caught:
+        read_photo(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_size_is_limited_before_decoding(tmp_path, monkeypatch):
+    path = tmp_path / "photo.png"
+    Image.new("1", (3000, 2000)).save(path)
+    assert read_photo(path, 6_000_000)[0].shape == (2000, 3000, 3)
+    monkeypatch.setattr(photos, "_to_bgr", pytest.fail)
+    with pytest.raises(ValueError, match=r"3000 x 2000 pixels are more than 5999999: .*max-pixels"):
+        read_photo(path, 5_999_999)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000_000)
+    with pytest.raises(ValueError, match=r"photo\.png: .*decompression bomb"):
+        read_photo(path)
+
+
+def test_missing_photo():
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg: no such file"):
+        read_photo("none.jpg")
+
+
+# --- tools/infer.py -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tool(tmp_path, checkpoint, monkeypatch):
+    """Runs the tool in this process on `tmp_path`; gives its status and the folder of results."""
+    spec = importlib.util.spec_from_file_location("infer_tool", ROOT / "tools" / "infer.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(__import__("sys").modules, "infer_tool", module)
+    spec.loader.exec_module(module)
+    config = tmp_path / "painted.py"
+    config.write_text("\n".join(f"{key} = {value!r}" for key, value in PAINTED.items()))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> int:
+        standard = ["infer.py", "--config", str(config), "--checkpoint", str(checkpoint)]
+        standard += ["--device", "cpu", "--out", "out"]
+        monkeypatch.setattr("sys.argv", standard + list(arguments))
+        return module.main()
+
+    run.module = module
+    return run
+
+
+def write(path: str, image: np.ndarray, orientation: int = 1) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.ascontiguousarray(image[..., ::-1])).save(path, exif=exif)
+
+
+def results(folder: str = "out") -> dict[str, dict]:
+    return {
+        path.relative_to(folder).as_posix(): json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(Path(folder).rglob("*.json"))
+    }
+
+
+def test_json_and_pictures_of_a_photo(tool, capsys):
+    write("in/päge.png", np.rot90(PAGE), orientation=6)
+    assert tool("in/päge.png", "--chars", "--score-maps") == 0
+    (name, found), *others = results().items()
+    assert (name, others) == ("päge.json", [])
+    assert found["image"] == "in/päge.png"
+    assert (found["width"], found["height"], found["exif_orientation"]) == (200, 120, 6)
+    assert [len(word["polygon"]) for word in found["words"]] == [4, 4]
+    np.testing.assert_allclose(centres([w["polygon"] for w in found["words"]]), CENTRES, atol=1.5)
+    assert sorted(np.shape(word["chars"]) for word in found["words"]) == [(3, 4, 2), (4, 4, 2)]
+    assert all(0.7 < word["score"] <= 1 for word in found["words"])
+    picture = cv2.imdecode(np.fromfile("out/päge.jpg", np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == PAGE.shape
+    changed = np.abs(picture.astype(int) - PAGE).max(2) > 60
+    assert changed.any()
+    assert not changed[100:, :80].any()  # far from both words
+    scores = cv2.imdecode(np.fromfile("out/päge_scores.jpg", np.uint8), cv2.IMREAD_COLOR)
+    assert scores.shape[1] == 2 * 200 + 4
+    assert scores.shape[0] > 120
+    assert sorted(p.name for p in Path("out").iterdir()) == [
+        "päge.jpg",
+        "päge.json",
+        "päge_scores.jpg",
+    ]
+    last = capsys.readouterr().out.strip().splitlines()[-1]
+    assert last.startswith("1 photos, 2 words, ")
+    assert last.endswith("-> out")
+
+
+def test_no_result_overwrites_another_nor_a_photo(tool):
+    for path in ("a/x.png", "a/x.bmp", "a/deep/x.png", "b/x.png", "b/x_scores.png", "b/X.png"):
+        write(path, PAGE[:64, :64])
+    Path("a/notes.txt").write_text("no photo")
+    assert tool("a", "b", "a/x.png", "--recursive") == 0
+    found = {name: value["image"] for name, value in results().items()}
+    assert len(found) == 6
+    assert sorted(found.values()) == sorted(
+        ["a/x.png", "a/x.bmp", "a/deep/x.png", "b/x.png", "b/x_scores.png", "b/X.png"]
+    )
+    assert found["deep/x.json"] == "a/deep/x.png"
+    assert len({name.casefold() for name in found}) == 6
+    # Again, with results inside of the folder that is searched.
+    assert tool("a", "--recursive", "--out", "a/found") == 0
+    assert tool("a", "--recursive", "--out", "a/found") == 0
+    assert sorted(results("a/found")) == ["deep/x.json", "x.json", "x_2.json"]
+
+
+def test_folders_are_searched_to_the_bottom_only_if_asked(tool):
+    write("a/x.png", PAGE)
+    write("a/deep/y.png", PAGE)
+    assert tool("a") == 0
+    assert list(results()) == ["x.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["in", "--out", "in"], "photos are read from there"),
+        (["in/x.jpg", "--out", "in"], r"x\.jpg is one of the photos"),
+        (["empty"], "no photos in empty.*--recursive"),
+    ],
+)
+def test_misuse_is_told_before_anything_is_written(tool, arguments, message):
+    write("in/x.jpg", PAGE)
+    before = Path("in/x.jpg").read_bytes()
+    Path("empty").mkdir()
+    with pytest.raises(ValueError, match=message):
+        tool(*arguments)
+    assert Path("in/x.jpg").read_bytes() == before
+    assert [p.name for p in Path("in").iterdir()] == ["x.jpg"]
+
+
+def test_bad_photos_are_skipped_counted_and_reported(tool, capsys):
+    write("in/good.png", PAGE)
+    Path("in/bad.jpg").write_bytes(b"nonsense")
+    assert tool("in", "missing.png") == 0
+    out, err = capsys.readouterr()
+    assert list(results()) == ["good.json"]
+    assert out.strip().endswith("2 skipped")
+    skipped = [line for line in err.splitlines() if line.startswith("skipped: ")]
+    assert len(skipped) == 2
+    assert skipped[0].startswith("skipped: in/bad.jpg: not an image")
+    assert skipped[1] == "skipped: missing.png: no such file"
+
+
+def test_status_is_1_when_nothing_could_be_done(tool):
+    Path("bad.jpg").write_bytes(b"nonsense")
+    assert tool("bad.jpg") == 1
+    assert results() == {}
+
+
+def test_batches_give_what_single_photos_give(tool):
+    sizes = [(120, 200), (64, 200), (110, 200), (120, 90), (64, 190)]
+    for number, (height, width) in enumerate(sizes):
+        write(f"in/{number}.png", PAGE[:height, :width])
+    assert tool("in", "--out", "single") == 0
+    assert tool("in", "--out", "batched", "--batch-size", "3") == 0
+    assert results("single") == results("batched")
+    assert [len(r["words"]) for r in results("single").values()] == [2, 1, 2, 1, 1]
+
+
+def test_what_was_found_before_ctrl_c_is_kept(tool, monkeypatch, capsys):
+    for number in range(4):
+        write(f"in/{number}.png", PAGE)
+    calls = []
+    detect = TextDetector.detect
+
+    def interrupted(self, images, **kwargs):
+        calls.append(len(images))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return detect(self, images, **kwargs)
+
+    monkeypatch.setattr(TextDetector, "detect", interrupted)
+    assert tool("in") == 130
+    assert list(results()) == ["0.json", "1.json"]
+    assert "2 photos, 4 words" in capsys.readouterr().out
+
+
+def test_photos_go_one_by_one_where_memory_is_short(tool, monkeypatch, capsys):
+    for number in range(3):
+        write(f"in/{number}.png", PAGE[:, : 200 - 40 * number])
+    detect = TextDetector.detect
+
+    def greedy(self, images, **kwargs):
+        if len(images) > 1 or images[0].shape[1] == 160:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return detect(self, images, **kwargs)
+
+    monkeypatch.setattr(TextDetector, "detect", greedy)
+    assert tool("in", "--batch-size", "4") == 0
+    assert list(results()) == ["0.json", "2.json"]
+    assert "skipped: in/1.png: not enough memory for the network" in capsys.readouterr().err
+
+
+def test_score_maps_need_a_detector_that_has_them(tool, monkeypatch):
+    write("x.png", PAGE)
+    monkeypatch.setattr(TextDetector, "has_score_maps", False)
+    with pytest.raises(ValueError, match="need a CRAFT"):
+        tool("x.png", "--chars")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--batch-size", "0"], ["--text-threshold", "7"], ["--magnification", "nan"], ["--long-side"]],
+)
+def test_arguments_are_checked(tool, arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        tool("x.png", *arguments)
+    assert caught.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+
+
+def test_a_file_is_written_whole_or_not_at_all(tool, tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(tool.module.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("no")))
+    with pytest.raises(OSError, match="no"):
+        tool.module.write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert sorted(p.name for p in tmp_path.glob("*file*")) == ["file"]
