@@ -1,4 +1,4 @@
-"""What the command line tools share: configs checked before they run, CPU training, clear errors."""
+"""What the command line tools share: checked configs, training on CPUs, clear errors."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class CRAFTPostprocessor(BaseTextDetPostProcessor):
     ``scores``.
 
     Args:
-        text_repr_type (str): 'quad' for rotated boxes, 'poly' for outlines that follow curved words.
+        text_repr_type (str): 'quad' for rotated boxes, 'poly' for outlines that follow curves.
         text_threshold (float): A word needs a region score of at least this somewhere.
         link_threshold (float): Affinity scores above this join characters.
         low_text (float): Region scores above this belong to a word.

@@ -1,4 +1,4 @@
-"""The backbone of the official CRAFT: VGG16 with batch normalisation, and two dilated convolutions."""
+"""The backbone of the official CRAFT: VGG16 with batch normalisation, and two convolutions."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def read_craft_weights(path: str | Path) -> dict[str, Tensor]:
         ) from error
     except _DAMAGE as error:
         raise ValueError(
-            f"{path}: damaged or cut off ({_first(error)}). Download it again and compare checksums."
+            f"{path}: damaged or cut off ({_first(error)}). Download it again, compare checksums."
         ) from error
     for _ in _NESTED:
         inner = [content[name] for name in _NESTED if _is_dict(content) and name in content]

@@ -7,6 +7,7 @@ import logging
 import os
 from collections import Counter
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import torch
@@ -45,7 +46,7 @@ class CharTextDataset(BaseDataset):
         ValueError: If it is no such JSON, or holds no usable image.
     """
 
-    METAINFO = dict(
+    METAINFO: ClassVar[dict] = dict(
         dataset_type="TextDetDataset", task_name="textdet", category=[dict(id=0, name="text")]
     )
 
@@ -107,7 +108,7 @@ class CharTextDataset(BaseDataset):
             raise ValueError(f"{self.ann_file}: cannot be read as JSON: {error}") from error
         if not isinstance(content, dict) or not isinstance(content.get("data_list"), list):
             raise ValueError(
-                f"{self.ann_file}: field 'data_list' is missing: a dict with metainfo and data_list "
+                f"{self.ann_file}: field 'data_list' is missing: a dict of metainfo and data_list "
                 "is expected, as MMOCR writes it."
             )
         metainfo = content.get("metainfo")

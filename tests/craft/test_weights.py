@@ -93,6 +93,8 @@ LAYOUTS = {
 @pytest.mark.parametrize("counters", [True, False], ids=["", "no num_batches_tracked"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout(layout, counters, model, wanted, tmp_path):
+    if layout == "as the EasyOCR trainer saves" and torch.__version__ < "2":
+        pytest.skip("the safe reader of PyTorch 1.13 refuses floating-point numbers")
     own = {k: v.clone() for k, v in model.state_dict().items()}
     kept = {k: v for k, v in wanted.items() if counters or "num_batches" not in k}
     path = tmp_path / "weights.pth"
