@@ -47,7 +47,7 @@ def test_tools_take_the_options_shown(tool: str) -> None:
 
 
 def test_files_named_exist() -> None:
-    named = set(re.findall(r"(?:configs|tools|docs)/[\w/.]+\.(?:py|sh|png|md)", README))
+    named = set(re.findall(r"(?:configs|tools|docs)/[\w/.]+\.(?:py|sh|png|jpg|md)", README))
     assert named
     assert {name for name in named if not (ROOT / name).exists()} == set()
 

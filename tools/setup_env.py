@@ -6,7 +6,7 @@ MMCV's compiled operators included, then this project in editable mode. Needs CP
 and a C++ compiler, nothing else; a GPU is used where PyTorch sees one and `nvcc` is there. Every
 step leaves a stamp, so a second run only does what has changed, and a log in `.venv/setup-logs`.
 
-    python3 tools/setup_env.py [--torch-index https://download.pytorch.org/whl/cpu]
+    python3 tools/setup_env.py [--torch-index URL]
 """
 
 from __future__ import annotations
@@ -325,7 +325,7 @@ def main() -> int:
         "--torch-index",
         default=os.environ.get("TORCH_INDEX", ""),
         help="a further package index for torch and torchvision (also: TORCH_INDEX), for a build "
-        "other than the default one, e.g. https://download.pytorch.org/whl/cpu",
+        "other than the default one",
     )
     options = parser.parse_args()
     try:

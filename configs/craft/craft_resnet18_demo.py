@@ -2,15 +2,15 @@
 _base_ = ["../_base_/default_runtime.py", "_base_craft_vgg16bn.py"]
 
 data_root = "data/generated_text"
-input_size = 224
-max_iters = 900
+input_size = 192
+max_iters = 850
 
 model = dict(
     backbone=dict(
         _delete_=True,
         type="mmdet.ResNet",
         depth=18,
-        base_channels=40,
+        base_channels=32,
         num_stages=3,
         strides=(1, 2, 2),
         dilations=(1, 1, 1),
@@ -19,9 +19,9 @@ model = dict(
         norm_eval=False,
     ),
     # Strides 4, 8 and 16; one step more brings the maps to stride 2.
-    neck=dict(in_channels=[40, 80, 160], out_channels=[64, 48, 24]),
+    neck=dict(in_channels=[32, 64, 128], out_channels=[64, 32, 16]),
     det_head=dict(
-        in_channels=24,
+        in_channels=16,
         module_loss=dict(min_negatives=300),
         # Outlines rather than boxes, for the curved words.
         postprocessor=dict(text_repr_type="poly"),
@@ -34,7 +34,7 @@ train_pipeline = [
     dict(
         type="RandomTextWarp",
         size=input_size,
-        scale=(0.8, 1.4),
+        scale=(1.0, 1.7),
         rotation=10,
         perspective=0.03,
         text_ratio=0.5,
@@ -91,10 +91,10 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=50),
     dict(type="CosineAnnealingLR", by_epoch=False, begin=50, end=max_iters, eta_min=1e-5),
 ]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=450)
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=max_iters)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(interval=150, save_best="icdar/hmean", rule="greater")
+    logger=dict(interval=20), checkpoint=dict(interval=250, save_best="icdar/hmean", rule="greater")
 )
 auto_scale_lr = dict(base_batch_size=8)

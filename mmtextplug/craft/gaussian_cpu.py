@@ -8,7 +8,6 @@ both equal.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -20,7 +19,12 @@ from mmtextplug.geometry import Windows
 CUT = 1.00001
 
 
-def _loop(maps, matrix, centre, plane, factor, left, top, width, height):  # pragma: no cover
+# Entries of the table of exponentials for each unit of the exponent: interpolated between, it errs
+# by 1.2e-7, as float32 does, and is faster than exp.
+_PER_UNIT = 1024
+
+
+def _loop(maps, matrix, centre, plane, slope, table, left, top, width, height):  # pragma: no cover
     for n in range(matrix.shape[0]):
         a, b, c, d, e, f, g, h, i = matrix[n]
         target = maps[plane[n]]
@@ -33,10 +37,12 @@ def _loop(maps, matrix, centre, plane, factor, left, top, width, height):  # pra
                 w = g * x + w0
                 if w <= 0.0:
                     continue
-                u, v = (a * x + u0) / w, (d * x + v0) / w
-                squared = u * u + v * v
+                u, v = a * x + u0, d * x + v0
+                squared = (u * u + v * v) / (w * w)
                 if squared <= CUT:
-                    score = math.exp(factor * squared)
+                    place = slope * squared
+                    entry = int(place)
+                    score = table[entry] + (place - entry) * (table[entry + 1] - table[entry])
                     if score > target[row, column]:
                         target[row, column] = score
 
@@ -70,12 +76,15 @@ def draw(
         factor (float): Exponent per squared distance in the square.
         windows (Windows): The pixels to visit.
     """
+    slope = -factor * _PER_UNIT
+    table = np.exp(-np.arange(int(slope * CUT) + 2) / _PER_UNIT)
     _compiled()(
         maps,
         np.ascontiguousarray(matrix),
         np.ascontiguousarray(centre),
         np.ascontiguousarray(plane),
-        factor,
+        slope,
+        table,
         windows.left.numpy(),
         windows.top.numpy(),
         windows.width.numpy(),
