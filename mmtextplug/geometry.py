@@ -207,9 +207,11 @@ def fill_polygons(
     first = torch.from_numpy(padded)
     windows = Windows.around(first.amin(1), first.amax(1), size)
     offset = np.zeros(len(usable)) if batch_index is None else np.asarray(batch_index)[usable]
-    offset = torch.from_numpy(offset * float(height * width)).long().to(device)
-    value = torch.from_numpy(np.asarray(values, dtype=np.float32)[usable]).to(device)
-    edges = torch.cat([first, first.roll(-1, dims=1)], dim=2).to(device)
+    offset = torch.from_numpy(offset * float(height * width)).long().to(device, non_blocking=True)
+    value = torch.from_numpy(np.asarray(values, dtype=np.float32)[usable]).to(
+        device, non_blocking=True
+    )
+    edges = torch.cat([first, first.roll(-1, dims=1)], dim=2).to(device, non_blocking=True)
     for index, x, y in windows.pixels(device):
         inside = torch.zeros(len(index), dtype=torch.bool, device=device)
         for k in range(corners):

@@ -6,15 +6,19 @@ import contextlib
 import difflib
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.registry import Registry, root
+from mmengine.runner import Runner
 
 from mmtextplug.compat import import_upstream
+from mmtextplug.pretrained import load_fitting_weights, load_weights
 
 # Where every type is a registered component. Elsewhere `type` may name other things: operators of
 # MMCV, transforms of other libraries.
@@ -100,15 +104,81 @@ def _known(name: str, scope: str) -> bool:
     )
 
 
+def demand(cfg: Config, *fields: str, use: str) -> None:
+    """Raise a ValueError unless a config has all of these fields, such as ``model.det_head``.
+
+    Args:
+        cfg (Config): From `load_config`.
+        fields (str): Fields, with dots.
+        use (str): What needs them, for the message.
+    """
+    for field in fields:
+        value = cfg
+        for name in field.split("."):
+            value = value.get(name) if hasattr(value, "get") else None
+        if value is None:
+            raise ValueError(f"{cfg.filename}: {use} needs {field}, which this config lacks")
+
+
+class SafeRunner(Runner):
+    """MMEngine's runner, but ``load_from`` runs no code from the file and never loads nothing.
+
+    Resuming stays MMEngine's: the state of an optimizer is more than tensors, and one's own.
+
+    Attributes:
+        strict_load (bool): Whether ``load_from`` must hold exactly the parameters of the model.
+    """
+
+    strict_load = False
+
+    def load_or_resume(self) -> None:
+        """Load ``load_from`` safely, or resume.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged or does not fit the model.
+        """
+        if self._has_loaded or self._resume or self._load_from is None:
+            super().load_or_resume()
+            return
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        load = load_weights if self.strict_load else load_fitting_weights
+        if "://" in str(self._load_from):
+            from mmengine.fileio import get_local_path
+
+            with get_local_path(self._load_from) as path:
+                load(model, path)
+        else:
+            load(model, self._load_from)
+        print_log(f"loaded {self._load_from}", logger="current")
+        # Hooks that keep weights of their own, such as averages, follow.
+        self.call_hook("after_load_checkpoint", checkpoint={"state_dict": model.state_dict()})
+        self._has_loaded = True
+
+
 def adapt_to_cpu(cfg: Config) -> None:
-    """Make distributed training run where there is no GPU: gloo, no device ids, no SyncBN."""
+    """Make a config run where there is no GPU: no mixed precision; gloo, no device ids, no SyncBN.
+
+    Raises:
+        ValueError: If the launcher of the config did not start this process.
+    """
     import torch
 
-    if torch.cuda.is_available() or cfg.get("launcher", "none") != "pytorch":
+    if torch.cuda.is_available():
+        return
+    wrapper = cfg.get("optim_wrapper")
+    if wrapper and str(wrapper.get("type")).endswith("AmpOptimWrapper"):
+        wrapper.type = "OptimWrapper"
+        for key in ("loss_scale", "dtype", "use_fsdp"):
+            wrapper.pop(key, None)
+        print_log("mixed precision needs a GPU: training in float32", logger="current")
+    launcher = cfg.get("launcher", "none")
+    if launcher == "none":
         return
     import torch.distributed
 
-    cfg.setdefault("model_wrapper_cfg", dict(type="MMDistributedDataParallel"))
+    if cfg.get("model_wrapper_cfg") is None:
+        cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel")
     cfg.model_wrapper_cfg.update(
         device_ids=None,
         broadcast_buffers=False,
@@ -118,7 +188,45 @@ def adapt_to_cpu(cfg: Config) -> None:
         print_log("SyncBN needs GPUs: each process normalises its own batches", logger="current")
     # MMEngine would select a CUDA device first; it leaves an initialised process group alone.
     if not torch.distributed.is_initialized():
+        _name_process(launcher)
         torch.distributed.init_process_group(backend="gloo")
+
+
+# What PyTorch reads from the environment, and where launchers other than its own leave it.
+_LAUNCHED_BY = {
+    "slurm": {
+        "RANK": "SLURM_PROCID",
+        "WORLD_SIZE": "SLURM_NTASKS",
+        "LOCAL_RANK": "SLURM_LOCALID",
+    },
+    "mpi": {
+        "RANK": "OMPI_COMM_WORLD_RANK",
+        "WORLD_SIZE": "OMPI_COMM_WORLD_SIZE",
+        "LOCAL_RANK": "OMPI_COMM_WORLD_LOCAL_RANK",
+    },
+}
+
+
+def _name_process(launcher: str) -> None:
+    for wanted, given in _LAUNCHED_BY.get(launcher, {}).items():
+        if given not in os.environ:
+            program = "srun" if launcher == "slurm" else "mpirun"
+            raise ValueError(
+                f"--launcher {launcher}: {given} is not set; start this with {program}"
+            )
+        os.environ[wanted] = os.environ[given]
+    if launcher == "slurm" and "MASTER_ADDR" not in os.environ:
+        nodes = os.environ.get("SLURM_NODELIST", "")
+        found = subprocess.run(
+            ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=False
+        ).stdout.split()
+        if not found:
+            raise ValueError(f"--launcher slurm: no node found in {nodes!r}; set MASTER_ADDR")
+        os.environ["MASTER_ADDR"] = found[0]
+    if launcher == "mpi" and "MASTER_ADDR" not in os.environ:
+        raise ValueError("--launcher mpi: set MASTER_ADDR to the machine of the first process")
+    if launcher != "pytorch":
+        os.environ.setdefault("MASTER_PORT", "29500")  # as in MMEngine
 
 
 def local_rank_from(argument: int) -> None:
@@ -140,7 +248,16 @@ def run(main: Callable[[], int | None]) -> None:
         if os.environ.get("MMTEXTPLUG_DEBUG") == "1":
             raise
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        message = " ".join(text.split()) or type(error).__name__
+        message = " ".join(_without_traceback(text).split()) or type(error).__name__
         print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
         status = 1
     sys.exit(status or 0)
+
+
+def _without_traceback(text: str) -> str:
+    """What remains of an error that PyTorch carried over from a process that loads data."""
+    if not re.match(r"Caught \S+ in .*process", text):
+        return text
+    raised = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Found)(?:: |$)", re.MULTILINE)
+    starts = [match.end() for match in raised.finditer(text)]
+    return text[starts[-1] :] if starts else text.strip().splitlines()[-1]

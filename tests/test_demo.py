@@ -84,6 +84,19 @@ def test_a_training_is_known_by_its_settings_and_data(demo, tmp_path):
     assert len(others | {first}) == 4
 
 
+def test_the_last_checkpoint_is_evaluated_not_the_best(demo, tmp_path):
+    steps = demo.Demo.__new__(demo.Demo)
+    steps.work_dir = tmp_path
+    (tmp_path / "best_icdar_hmean_iter_4.pth").touch()
+    assert steps._checkpoint(required=False) is None
+    with pytest.raises(demo.DemoError, match="no checkpoint"):
+        steps._checkpoint()
+    (tmp_path / "last_checkpoint").write_text(f"{tmp_path / 'iter_8.pth'}\n")
+    assert steps._checkpoint(required=False) is None
+    (tmp_path / "iter_8.pth").touch()
+    assert steps._checkpoint() == tmp_path / "iter_8.pth"
+
+
 def test_set_aside_never_overwrites(demo, tmp_path):
     for content in ("first", "second"):
         (tmp_path / "run").mkdir()

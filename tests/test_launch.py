@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import runpy
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmtextplug import launch
@@ -194,6 +197,133 @@ def test_with_a_gpu_nothing_changes(process_group, monkeypatch):
     assert process_group == []
 
 
+@pytest.mark.parametrize("name", ["AmpOptimWrapper", "mmengine.AmpOptimWrapper"])
+@pytest.mark.parametrize("launcher", ["none", "pytorch"])
+def test_without_a_gpu_mixed_precision_becomes_plain(process_group, name, launcher):
+    wrapper = dict(type=name, loss_scale="dynamic", dtype="bfloat16", accumulative_counts=2)
+    cfg = Config({"launcher": launcher, "optim_wrapper": {**wrapper, "optimizer": {"lr": 1.0}}})
+    launch.adapt_to_cpu(cfg)
+    assert cfg.optim_wrapper.to_dict() == {
+        "type": "OptimWrapper", "accumulative_counts": 2, "optimizer": {"lr": 1.0},
+    }  # fmt: skip
+
+
+def test_with_a_gpu_mixed_precision_stays(process_group, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    cfg = Config({"optim_wrapper": {"type": "AmpOptimWrapper", "loss_scale": "dynamic"}})
+    launch.adapt_to_cpu(cfg)
+    assert cfg.optim_wrapper == {"type": "AmpOptimWrapper", "loss_scale": "dynamic"}
+
+
+GIVEN = {
+    "slurm": {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"},
+    "mpi": {
+        "OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+    },
+}  # fmt: skip
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """No process of a launcher; all changes are undone."""
+    names = ["RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "SLURM_NODELIST"]
+    for name in [*names, *GIVEN["slurm"], *GIVEN["mpi"]]:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "mpi"])
+def test_other_launchers_name_their_processes(process_group, environment, launcher):
+    for name, value in {**GIVEN[launcher], "MASTER_ADDR": "first", "LOCAL_RANK": "0"}.items():
+        environment.setenv(name, value)
+    launch.adapt_to_cpu(Config({"launcher": launcher, "model_wrapper_cfg": None}))
+    assert process_group == ["gloo"]
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    assert [os.environ[name] for name in names] == ["3", "4", "1", "first", "29500"]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "message"),
+    [("slurm", "SLURM_PROCID is not set; start this with srun"),
+     ("mpi", "OMPI_COMM_WORLD_RANK is not set; start this with mpirun")],
+)  # fmt: skip
+def test_a_launcher_that_did_not_start_this(process_group, environment, launcher, message):
+    with pytest.raises(ValueError, match=f"--launcher {launcher}: {message}"):
+        launch.adapt_to_cpu(Config({"launcher": launcher}))
+    assert process_group == []
+
+
+def test_the_first_machine_of_a_job_is_asked_of_slurm(process_group, environment, tmp_path):
+    for name, value in GIVEN["slurm"].items():
+        environment.setenv(name, value)
+    environment.setenv("SLURM_NODELIST", "node[7-8]")
+    scontrol = tmp_path / "scontrol"
+    environment.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for output in ("", "node7\\nnode8\\n"):
+        scontrol.write_text(
+            f'#!/bin/sh\n[ "$*" = "show hostnames node[7-8]" ] && printf "{output}"\n'
+        )
+        scontrol.chmod(0o755)
+        if not output:
+            with pytest.raises(
+                ValueError, match=r"no node found in 'node\[7-8\]'; set MASTER_ADDR"
+            ):
+                launch.adapt_to_cpu(Config({"launcher": "slurm"}))
+    launch.adapt_to_cpu(Config({"launcher": "slurm"}))
+    assert os.environ["MASTER_ADDR"] == "node7"
+
+
+def test_mpi_does_not_tell_the_first_machine(process_group, environment):
+    for name, value in GIVEN["mpi"].items():
+        environment.setenv(name, value)
+    with pytest.raises(ValueError, match="set MASTER_ADDR"):
+        launch.adapt_to_cpu(Config({"launcher": "mpi"}))
+
+
+# --- fields that a config lacks ----------------------------------------------------------------
+
+
+def test_fields_that_are_there_are_enough(config):
+    launch.demand(launch.load_config(config()), "model", "model.neck.type", use="a test")
+
+
+@pytest.mark.parametrize("field", ["visualizer", "model.head", "model.neck.type.x", "a.b"])
+def test_a_missing_field_is_named_with_its_file(config, field):
+    path = config(MODEL + "visualizer = None\n")
+    with pytest.raises(ValueError, match="needs") as caught:
+        launch.demand(launch.load_config(path), "model", field, use="drawing")
+    assert str(caught.value) == f"{path}: drawing needs {field}, which this config lacks"
+
+
+@pytest.mark.parametrize(
+    ("tool", "lacks"),
+    [
+        ("train", "optim_wrapper"),
+        ("test", "test_evaluator"),
+        ("test", "default_hooks"),
+        ("test", "visualizer"),
+    ],
+)
+def test_tools_name_the_field_that_a_config_lacks(
+    config, repository, tmp_path, monkeypatch, tool, lacks
+):
+    fields = dict(
+        train_dataloader={}, train_cfg={}, test_dataloader={}, test_cfg={}, test_evaluator=[],
+        default_hooks={"visualization": {}}, visualizer={},
+    )  # fmt: skip
+    text = MODEL + "\n".join(f"{key} = {value!r}" for key, value in fields.items())
+    path = config(f"{text}\n{lacks} = None\n")
+    (tmp_path / "x.pth").touch()
+    arguments = {"train": ["--amp"], "test": [str(tmp_path / "x.pth"), "--show-dir", "x"]}
+    monkeypatch.setattr(sys, "argv", [f"{tool}.py", path, *arguments[tool]])
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    main = runpy.run_path(str(repository / "tools" / f"{tool}.py"))["main"]
+    with pytest.raises(ValueError, match=f"needs {lacks}") as caught:
+        main()
+    assert str(caught.value).startswith(f"{path}: ")
+
+
 def test_the_launchers_rank_wins_over_the_argument(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "0")  # so that what is set below is undone
     monkeypatch.delenv("LOCAL_RANK")
@@ -242,6 +372,36 @@ def test_success_and_a_status_of_ones_own(monkeypatch, capsys):
 def test_errors_that_the_user_can_mend_are_one_line(error, text, monkeypatch, capsys):
     monkeypatch.delenv("MMTEXTPLUG_DEBUG", raising=False)
     assert status_of(raising(error), monkeypatch, capsys) == (1, f"train.py: error: {text}\n")
+
+
+class Broken(torch.utils.data.Dataset):
+    def __init__(self, error):
+        self.error = error
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        try:
+            return {}["gone"]
+        except KeyError as cause:
+            raise self.error from cause
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("a.json: no usable image: too dark"), "a.json: no usable image: too dark"),
+        (ValueError("a.json: two\nlines: of text"), "a.json: two lines: of text"),
+        (KeyError("a sample: no boxes"), "'a sample: no boxes'"),
+        (FileNotFoundError("b.png: no such file"), "b.png: no such file"),
+    ],
+)
+def test_errors_of_processes_that_load_data_are_one_line(error, text, monkeypatch, capsys):
+    loader = torch.utils.data.DataLoader(Broken(error), num_workers=1)
+    monkeypatch.delenv("MMTEXTPLUG_DEBUG", raising=False)
+    status, message = status_of(lambda: list(loader) and None, monkeypatch, capsys)
+    assert (status, message) == (1, f"train.py: error: {text}\n")
 
 
 def test_an_interruption_has_the_status_shells_expect(monkeypatch, capsys):

@@ -18,6 +18,7 @@ from torch import nn
 from mmtextplug import pretrained
 from mmtextplug.pretrained import (
     check_file,
+    load_fitting_weights,
     load_weights,
     official_weights,
     read_state_dict,
@@ -138,6 +139,14 @@ def test_all_layouts_are_read(small, tmp_path, where, prefix, zipped):
     torch.testing.assert_close(read["0.weight"], small[0].weight.data, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("outer", ["state_dict", "model", "craft"])
+@pytest.mark.parametrize("inner", ["state_dict", "model", "craft"])
+def test_nested_twice_in_any_order(small, tmp_path, outer, inner):
+    path = tmp_path / "weights.pth"
+    torch.save({"iter": 3, outer: {inner: small.state_dict(), "epoch": 1}}, path)
+    assert read_state_dict(path).keys() == small.state_dict().keys()
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_hostile_file_is_not_run(tmp_path, zipped):
     path, mark = tmp_path / "weights.pth", tmp_path / "mark"
@@ -195,3 +204,31 @@ def test_weights_of_another_model_are_refused(small, tmp_path, change, message):
     torch.save(state, path)
     with pytest.raises(ValueError, match=rf"weights\.pth: does not fit this model: .*{message}"):
         load_weights(small, path)
+
+
+def test_what_fits_is_loaded_and_the_rest_is_logged(small, tmp_path, monkeypatch):
+    path = tmp_path / "weights.pth"
+    state = {key: value + 1 for key, value in small.state_dict().items()}
+    state["0.bias"] = torch.ones(5)
+    state["head.weight"] = torch.ones(1)
+    del state["1.weight"]
+    torch.save({"model": state}, path)
+    before = {key: value.clone() for key, value in small.state_dict().items()}
+    lines = []
+    monkeypatch.setattr(pretrained, "print_log", lambda text, logger: lines.append(text))
+    load_fitting_weights(small, path)
+    for key, value in small.state_dict().items():
+        step = 0 if key in ("0.bias", "1.weight") else 1
+        torch.testing.assert_close(value, before[key] + step, rtol=0, atol=0)
+    assert lines == [
+        f"{path}: 1 parameters are not in the file: 1.weight",
+        f"{path}: 1 parameters have another shape: 0.bias",
+        f"{path}: 1 parameters of the file are not in the model: head.weight",
+    ]
+
+
+@pytest.mark.parametrize("state", [{"a": torch.ones(1)}, {"0.bias": torch.ones(5)}])
+def test_a_file_of_which_nothing_fits_is_refused(small, tmp_path, state):
+    torch.save(state, tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=r"weights\.pth: nothing in it fits this model"):
+        load_fitting_weights(small, tmp_path / "weights.pth")

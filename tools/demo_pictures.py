@@ -12,10 +12,10 @@ import numpy as np
 from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
 from mmengine.structures import BaseDataElement
 
 from mmtextplug import launch
+from mmtextplug.pretrained import load_weights
 from mmtextplug.visualization.draw import draw_words, side_by_side
 from mmtextplug.visualization.score_maps import (
     ANNOTATED_COLOUR,
@@ -37,7 +37,7 @@ def find_words(cfg: Config, checkpoint: str) -> list[BaseDataElement]:
     init_default_scope(cfg.default_scope)
     cfg.model.det_head.postprocessor.keep_score_maps = True
     model = MODELS.build(cfg.model).eval()
-    load_checkpoint(model, checkpoint, map_location="cpu")
+    load_weights(model, checkpoint)
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     samples = []
     for index in range(min(WORDS_SHOWN, len(dataset))):

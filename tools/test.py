@@ -6,8 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmengine.config import DictAction
-from mmengine.runner import Runner
+from mmengine.config import Config, DictAction
 
 from mmtextplug import launch
 
@@ -32,28 +31,41 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def draw(cfg: Config, show: bool, folder: str | None, wait_time: float) -> None:
+    """Have predictions drawn, of CRAFT also the score maps."""
+    launch.demand(cfg, "default_hooks.visualization", "visualizer", use="drawing predictions")
+    cfg.default_hooks.visualization.update(
+        enable=True, draw_gt=True, draw_pred=True, show=show, wait_time=wait_time
+    )
+    if folder:
+        cfg.visualizer.save_dir = folder
+        cfg.visualizer.vis_backends = [dict(type="LocalVisBackend")]
+    postprocessor = cfg.model.get("det_head", {}).get("postprocessor") or {}
+    if str(postprocessor.get("type")).endswith("CRAFTPostprocessor"):
+        postprocessor.keep_score_maps = True
+
+
 def main() -> None:
     args = parse_args()
     launch.local_rank_from(args.local_rank)
     cfg = launch.load_config(args.config, args.cfg_options, args.work_dir)
+    fields = ("model", "test_dataloader", "test_evaluator", "test_cfg")
+    launch.demand(cfg, *fields, use="a test")
     cfg.launcher = args.launcher
     if not Path(args.checkpoint).is_file():
         raise FileNotFoundError(f"{args.checkpoint}: no such checkpoint file")
-    cfg.load_from = args.checkpoint
+    cfg.load_from, cfg.resume = args.checkpoint, False
     if args.show or args.show_dir:
-        cfg.default_hooks.visualization.update(
-            enable=True, draw_gt=True, draw_pred=True, show=args.show, wait_time=args.wait_time
-        )
-        if args.show_dir:
-            cfg.visualizer.save_dir = args.show_dir
-            cfg.visualizer.vis_backends = [dict(type="LocalVisBackend")]
+        draw(cfg, args.show, args.show_dir, args.wait_time)
     if args.save_preds:
         evaluators = cfg.test_evaluator
         evaluators = [evaluators] if isinstance(evaluators, dict) else list(evaluators)
         out = Path(cfg.work_dir) / f"{Path(args.checkpoint).stem}_predictions.pkl"
         cfg.test_evaluator = [*evaluators, dict(type="DumpResults", out_file_path=str(out))]
     launch.adapt_to_cpu(cfg)
-    Runner.from_cfg(cfg).test()
+    runner = launch.SafeRunner.from_cfg(cfg)
+    runner.strict_load = True
+    runner.test()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 
 from mmengine.config import DictAction
-from mmengine.runner import Runner
 
 from mmtextplug import launch
 
@@ -39,17 +38,19 @@ def main() -> None:
     args = parse_args()
     launch.local_rank_from(args.local_rank)
     cfg = launch.load_config(args.config, args.cfg_options, args.work_dir)
+    fields = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
+    launch.demand(cfg, *fields, use="a training")
     cfg.launcher = args.launcher
     cfg.resume = args.resume or cfg.get("resume", False)
     if args.amp:
         cfg.optim_wrapper.type = "AmpOptimWrapper"
         cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
     if args.auto_scale_lr:
-        if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
+        if "base_batch_size" not in (cfg.get("auto_scale_lr") or {}):
             raise ValueError(f"{args.config}: --auto-scale-lr needs auto_scale_lr.base_batch_size")
         cfg.auto_scale_lr.enable = True
     launch.adapt_to_cpu(cfg)
-    Runner.from_cfg(cfg).train()
+    launch.SafeRunner.from_cfg(cfg).train()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
     dist_cfg=dict(backend="nccl"),
 )
-# A seed, so that a run can be repeated and resumed exactly.
+# A seed, so that a run can be repeated and resumed: exactly on CPUs; on GPUs, whose fastest
+# kernels add in no fixed order, add deterministic=True and set cudnn_benchmark=False.
 randomness = dict(seed=0)
 
 default_hooks = dict(

@@ -85,7 +85,7 @@ test_evaluator = val_evaluator
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=2e-3, weight_decay=1e-4),
-    clip_grad=dict(max_norm=5.0),
+    clip_grad=dict(max_norm=5.0, error_if_nonfinite=True),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=50),

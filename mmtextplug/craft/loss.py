@@ -50,7 +50,8 @@ def score_map_loss(
         positive_score (float): Targets above are positive.
 
     Returns:
-        MinedLoss: Finite and differentiable for finite predictions, whatever the targets.
+        MinedLoss: Finite and differentiable for finite predictions, whatever the targets; NaN as
+        soon as any prediction is not finite.
     """
     error = confidence * (prediction.float() - target) ** 2
     trained = confidence > 0
@@ -63,7 +64,9 @@ def score_map_loss(
         min_k=min_negatives,
     ).view_as(error)
     negative = selected & ~positive
-    loss = error.new_zeros(())
+    # Zero, unless a prediction is not finite: mining would pass over it and leave a finite loss
+    # with a gradient that is not.
+    loss = 0 * prediction.float().sum()
     for chosen in (positive, negative):
         count = chosen.flatten(1).sum(1)
         total = torch.where(chosen, error, error.new_zeros(())).flatten(1).sum(1)

@@ -15,10 +15,9 @@ from mmtextplug.craft.gaussian import (
     ENLARGE,
     SIGMA,
     affinity_quads,
-    drawable_quads,
     render_gaussians,
 )
-from mmtextplug.geometry import fill_polygons
+from mmtextplug.geometry import convex_quads, fill_polygons
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,11 @@ class WordLabels:
 
 @dataclass(frozen=True)
 class ScoreMaps:
-    """Ground truth of a batch: three maps ``(B, H, W)`` float32, and the quads not drawn."""
+    """Ground truth of a batch: three maps ``(B, H, W)`` float32, and what could not be drawn.
+
+    ``skipped`` counts the characters that are no convex clockwise quads with an area, and the
+    links of good characters that are none; what merely lies off the map is no fault.
+    """
 
     region: Tensor
     affinity: Tensor
@@ -94,8 +97,11 @@ def draw_score_maps(
         enlarge=enlarge,
         device=device,
     )
-    # How many cannot be drawn is known on the host, where the quads are.
-    skipped = len(quads) - int(drawable_quads(quads, size, enlarge=enlarge).sum())
+    # How many cannot be drawn is known on the host, where the quads are. Links of characters that
+    # count already are not counted again.
+    good = convex_quads(quads)
+    linked = (good[:-1] & good[1:])[word[:-1] == word[1:]]
+    skipped = int((~good).sum()) + int((linked & ~convex_quads(links)).sum())
     return ScoreMaps(
         region=maps[: len(images)],
         affinity=maps[len(images) :],
@@ -179,8 +185,18 @@ def char_confidence(results: dict) -> np.ndarray:
 
     0 for ignored words and for words whose characters are unknown; else what a labeller wrote to
     ``gt_char_confidence``, or 1.
+
+    Raises:
+        ValueError: If the keys hold different numbers of words.
     """
     known = [c is not None and len(c) > 0 for c in results["gt_chars"]]
     confidence = results.get("gt_char_confidence", np.ones(len(known), dtype=np.float32))
+    lengths = (len(known), len(confidence), len(results["gt_ignored"]))
+    if len(set(lengths)) > 1:
+        raise ValueError(
+            f"{results.get('img_path', 'sample')}: gt_chars, gt_char_confidence and gt_ignored "
+            f"hold {lengths} words. A transform that leaves out words must leave them out of all "
+            "three, as set_words does."
+        )
     usable = np.array(known, dtype=bool) & ~np.asarray(results["gt_ignored"], dtype=bool)
     return np.where(usable, confidence, 0).astype(np.float32)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Texts by which datasets mark words that nobody can read.
+# Texts by which datasets mark words that nobody can read, whatever their ``ignore`` says.
 ILLEGIBLE = ("###", "*", "")
 
 
@@ -20,12 +20,14 @@ class Word:
         text (str | None): None where the dataset has no texts.
         ignored (bool): Not to be trained on or judged by.
         chars (np.ndarray | None): ``(n, 4, 2)`` float32 in reading order, None if unknown.
+        confidence (float): In [0, 1]: how far ``chars`` are to be believed.
     """
 
     polygon: np.ndarray
     text: str | None
     ignored: bool
     chars: np.ndarray | None
+    confidence: float = 1.0
 
 
 def visible_length(text: str) -> int:
@@ -38,6 +40,10 @@ def visible_length(text: str) -> int:
 
 def read_word(instance: dict, size: tuple[int, int] | None = None) -> tuple[Word | None, str]:
     """Read and check one entry of ``instances`` of an annotation file.
+
+    Besides words with a true ``ignore``, those whose text is ``'###'``, ``'*'`` or empty are
+    ignored even where ``ignore`` is false: datasets mark illegible words so. A word that has no
+    text at all (none is known) is not ignored.
 
     Args:
         instance (dict): ``polygon`` (flat list of 2k numbers) or ``bbox`` (x1, y1, x2, y2);
@@ -71,7 +77,7 @@ def read_word(instance: dict, size: tuple[int, int] | None = None) -> tuple[Word
     text = None if fault else text
     if instance.get("ignore", False) or text in ILLEGIBLE:
         return Word(polygon, text, True, None), ""
-    chars, char_fault = _characters(instance, text)
+    chars, char_fault = _characters(instance, text, size)
     return Word(polygon, text, False, chars), fault or char_fault
 
 
@@ -83,7 +89,9 @@ def _outline(instance: dict) -> np.ndarray:
     return np.array(corners, dtype=np.float32)
 
 
-def _characters(instance: dict, text: str | None) -> tuple[np.ndarray | None, str]:
+def _characters(
+    instance: dict, text: str | None, size: tuple[int, int] | None
+) -> tuple[np.ndarray | None, str]:
     if instance.get("chars") is None:
         return None, ""
     try:
@@ -94,4 +102,13 @@ def _characters(instance: dict, text: str | None) -> tuple[np.ndarray | None, st
         return None, "chars have a NaN or infinite coordinate"
     if text is not None and len(chars) != visible_length(text):
         return None, "number of chars differs from the visible characters of the text"
+    # As `geometry.convex_quads`, in NumPy: this runs for every word of every sample.
+    edges = chars[:, [1, 2, 3, 0]] - chars
+    turned = edges[:, [1, 2, 3, 0]]
+    if (edges[..., 0] * turned[..., 1] - edges[..., 1] * turned[..., 0] <= 0).any():
+        return None, "chars have a quad without area or with crossed or reversed corners"
+    if size is not None:
+        low, high = chars.min(1), chars.max(1)
+        if ((high <= 0) | (low >= [size[1], size[0]])).any(1).all() and len(chars):
+            return None, "chars are outside of the image"
     return chars, ""

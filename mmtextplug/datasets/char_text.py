@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import struct
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import ClassVar
@@ -14,12 +16,23 @@ import torch
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from mmtextplug.datasets.annotations import read_word
 
 # At most so many lines about single files; the rest is counted.
 _EXAMPLES = 5
+
+# What PIL's decoders raise for broken files; a bad PNG chunk is a SyntaxError.
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
 
 
 @DATASETS.register_module()
@@ -36,14 +49,15 @@ class CharTextDataset(BaseDataset):
 
     Args:
         ann_file (str): The JSON file, relative to ``data_root``.
-        check_images (bool, optional): Whether to open each image's header while loading and to
-            leave out those missing or unreadable. Default: in test mode, where no other image can
+        check_images (bool, optional): Whether to decode each image while loading and to leave out
+            those missing, unreadable or cut off. Default: in test mode, where no other image can
             take the place of a bad one.
         **kwargs: See ``mmengine.dataset.BaseDataset``.
 
     Raises:
         FileNotFoundError: If there is no such annotation file.
-        ValueError: If it is no such JSON, or holds no usable image.
+        ValueError: If it is no such JSON, or holds no usable image; while training, if no image
+            can be read.
     """
 
     METAINFO: ClassVar[dict] = dict(
@@ -54,6 +68,8 @@ class CharTextDataset(BaseDataset):
         self.check_images = kwargs.get("test_mode", False) if check_images is None else check_images
         # Shared with the data workers, so that their counts add up.
         self.unreadable = torch.zeros((), dtype=torch.long).share_memory_()
+        # Each is reported once by each worker.
+        self._reported: set[str] = set()
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -129,15 +145,41 @@ class CharTextDataset(BaseDataset):
         if not os.path.isfile(path):
             return "image file is missing"
         try:
-            with Image.open(path):
-                return ""
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError):
+            with Image.open(path) as image:
+                # Headers of files that are cut off are whole; only decoding finds the end missing.
+                image.load()
+        except Image.DecompressionBombError:
+            limit = 2 * Image.MAX_IMAGE_PIXELS
+            return f"image has more than {limit} pixels, the limit of PIL.Image.MAX_IMAGE_PIXELS"
+        except _DECODE_ERRORS:
             return "image file cannot be read"
+        return ""
 
     def _report(self, faults: Counter[str], fault: str, where: str) -> None:
         faults[fault] += 1
         if faults[fault] <= _EXAMPLES:
             print_log(f"{self.ann_file}: {where}: {fault}", logger="current", level=logging.WARNING)
+
+    def __getitem__(self, idx: int) -> dict:
+        """Sample ``idx`` after the pipeline; while training another one where it is of no use.
+
+        Raises:
+            ValueError: If ``max_refetch`` others are of no use either; in test mode, if the image
+                cannot be read.
+        """
+        self.full_init()
+        if self.test_mode:
+            return super().__getitem__(idx)
+        for _ in range(self.max_refetch + 1):
+            data = self.prepare_data(idx)
+            if data is not None:
+                return data
+            idx = self._rand_another()
+        raise ValueError(
+            f"{self.ann_file}: no usable sample in {self.max_refetch + 1} tries: "
+            f"{len(self._reported)} of {len(self)} image files cannot be read "
+            f"({int(self.unreadable)} skipped so far). Check data_root, data_prefix and the files."
+        )
 
     def prepare_data(self, idx: int) -> dict | None:
         """Run the pipeline on a sample; None, after a report, if its image cannot be read.
@@ -147,17 +189,22 @@ class CharTextDataset(BaseDataset):
         """
         try:
             return super().prepare_data(idx)
-        except (OSError, AssertionError, cv2.error) as error:
+        except (*_DECODE_ERRORS, AssertionError, cv2.error) as error:
             path = self.get_data_info(idx)["img_path"]
-            # Loaders assert that OpenCV gave something; other assertions are not about the file.
-            if os.path.isfile(path) and cv2.imread(path) is not None:
+            # Loaders assert that OpenCV gave something; other errors are not about the file.
+            # OpenCV's answer alone would not do: it gives the first part of a JPEG that is cut off.
+            fault = self._image_fault(path)
+            if not fault and cv2.imread(path) is not None:
                 raise
+            fault = fault or "image file cannot be read by OpenCV"
             if self.test_mode:
-                raise ValueError(f"{path}: cannot be read. Replace or remove it.") from error
+                raise ValueError(f"{path}: {fault}. Replace or remove it.") from error
         self.unreadable += 1
-        print_log(
-            f"{path}: skipped, cannot be read; {int(self.unreadable)} skipped so far",
-            logger="current",
-            level=logging.WARNING,
-        )
+        if path not in self._reported:
+            self._reported.add(path)
+            print_log(
+                f"{path}: skipped, {fault}; {int(self.unreadable)} skipped so far",
+                logger="current",
+                level=logging.WARNING,
+            )
         return None

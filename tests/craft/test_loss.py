@@ -338,3 +338,16 @@ def test_word_labels_scale_to_any_map_size():
     found = word_labels(sample, (16, 48))
     np.testing.assert_allclose(found.chars[0], word(8, 16) * [0.5, 0.25])
     np.testing.assert_allclose(found.valid, (box(0, 0, 60, 40) - 0.5) * [0.5, 0.25])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("confidence", [0.0, 1.0])
+def test_a_prediction_that_is_not_finite_never_hides(value, confidence):
+    """Mining passes over such scores, and yet their gradient would reach the weights."""
+    prediction = torch.zeros(1, 8, 8)
+    prediction[0, 2, 3] = value
+    target = torch.zeros(1, 8, 8)
+    target[0, 5, 5] = 1.0
+    sure = torch.ones(1, 8, 8)
+    sure[0, 2, 3] = confidence
+    assert not torch.isfinite(score_map_loss(prediction, target, sure).loss)

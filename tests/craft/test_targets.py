@@ -18,6 +18,7 @@ from mmtextplug.craft.targets import (
     draw_score_maps,
 )
 from mmtextplug.datasets.transforms.packing import PackCharInputs
+from mmtextplug.geometry import convex_quads
 
 EDGE = math.exp(-0.5 / 0.36)
 
@@ -97,9 +98,26 @@ def test_what_cannot_be_drawn_is_counted():
     chars[0] = chars[0, ::-1]  # inverted
     chars[1, 2, 0] = np.nan
     maps = draw_score_maps([labels((box(8, 8, 36, 16), chars, 1.0))], (24, 48))
-    assert maps.skipped == 3
+    # The last one is off the map, which is no fault, and neither link of a bad one counts again.
+    assert maps.skipped == 2
     assert torch.equal(maps.region, render_gaussians(torch.from_numpy(chars[2:3]), (24, 48)))
     assert torch.isfinite(maps.affinity).all()
+
+
+def test_links_that_cannot_be_drawn_are_counted():
+    # Two characters in one place: good quads, and a link without an area; a third beside them.
+    chars = word_of(8, 8, 18)
+    image = labels((box(8, 8, 26, 16), chars, 1.0), (box(28, 8, 44, 16), word_of(28, 36), 1.0))
+    maps = draw_score_maps([image], (24, 48))
+    assert maps.skipped == 1
+    links = affinity_quads(torch.from_numpy(chars))
+    assert convex_quads(links).tolist() == [False, True]
+    assert draw_score_maps([image, image], (24, 48)).skipped == 2
+
+
+def test_what_a_crop_leaves_outside_is_not_counted():
+    chars = word_of(-300, -290, 8, 18, 400, 410)
+    assert draw_score_maps([labels((box(8, 8, 26, 16), chars, 1.0))], (24, 48)).skipped == 0
 
 
 # --- confidence --------------------------------------------------------------------------------
@@ -191,6 +209,9 @@ def test_confidence_of_words():
     assert found.tolist() == [1, 0, 0, 0]
     results["gt_char_confidence"] = np.array([0.75, 0.5, 0.5, 0.5])
     assert char_confidence(results).tolist() == [0.75, 0, 0, 0]
+    results["gt_char_confidence"] = np.ones(3)
+    with pytest.raises(ValueError, match=r"gt_ignored hold \(4, 3, 4\) words"):
+        char_confidence(results)
     empty = {"gt_chars": [], "gt_ignored": np.zeros(0, bool)}
     assert char_confidence(empty).shape == (0,)
 

@@ -104,6 +104,17 @@ def test_area_far_from_the_origin_is_not_lost():
         ({"a": QUADS[0]}, "ab", "no list of 8-number quads"),
         ([QUADS[0], [*QUADS[1][:7], NAN]], "ab", "NaN or infinite"),
         ([QUADS[0], [*QUADS[1][:7], INF]], "ab", "NaN or infinite"),
+        # Reversed, crossed, with a corner inside, with two corners in one, without area.
+        ([QUADS[0], [7, 9, 12, 9, 12, 3, 7, 3]], "ab", "quad without area or with crossed"),
+        ([QUADS[0], [7, 3, 12, 9, 12, 3, 7, 9]], "ab", "quad without area or with crossed"),
+        ([[2, 3, 7, 3, 3, 4, 2, 9], QUADS[1]], "ab", "quad without area or with crossed"),
+        ([[2, 3, 7, 3, 7, 3, 2, 9], QUADS[1]], "ab", "quad without area or with crossed"),
+        ([[2, 3, 7, 3, 7, 3, 2, 3], QUADS[1]], "ab", "quad without area or with crossed"),
+        ([QUADS[0], [5] * 8], "ab", "quad without area or with crossed"),
+        ([[30, 3, 35, 3, 35, 9, 30, 9]] * 2, "ab", "chars are outside of the image"),
+        ([[-5, 3, 0, 3, 0, 9, -5, 9]] * 2, "ab", "chars are outside of the image"),
+        ([[7, 20, 12, 20, 12, 29, 7, 29]] * 2, "ab", "chars are outside of the image"),
+        ([[2, -6, 7, -6, 7, 0, 2, 0]] * 2, "ab", "chars are outside of the image"),
     ],
 )
 def test_characters_of_no_use_are_named_and_become_unknown(chars, text, fault):
@@ -112,6 +123,16 @@ def test_characters_of_no_use_are_named_and_become_unknown(chars, text, fault):
     assert word.chars is None
     assert word.text == text
     assert word.ignored is False
+
+
+def test_characters_that_reach_over_the_border_stay():
+    over = [[-4, -4, 1, -4, 1, 1, -4, 1], [29, 19, 40, 19, 40, 30, 29, 30]]
+    word, fault = read_word({"polygon": SQUARE, "text": "ab", "chars": over}, (20, 30))
+    assert fault == ""
+    np.testing.assert_array_equal(word.chars, np.reshape(over, (2, 4, 2)))
+    # Without a size nothing is outside.
+    far = [QUADS[0], [90, 3, 95, 3, 95, 9, 90, 9]]
+    assert read_word({"polygon": SQUARE, "text": "ab", "chars": far})[0].chars.shape == (2, 4, 2)
 
 
 def test_characters_without_a_text_are_taken_as_they_are():
@@ -132,7 +153,8 @@ def test_texts_that_are_no_strings_are_named(text):
 
 
 @pytest.mark.parametrize(
-    "instance", [{"text": "###"}, {"text": ""}, {"text": "*"}, {"text": "ab", "ignore": True},
+    "instance", [{"text": "###"}, {"text": ""}, {"text": "*", "ignore": False},
+                 {"text": "ab", "ignore": True},
                  {"text": "ab", "ignore": 1}]
 )  # fmt: skip
 def test_ignored_words_keep_no_characters_and_complain_about_none(instance):
@@ -178,3 +200,12 @@ def test_nothing_that_json_can_hold_raises(instance):
         assert np.isfinite(word.polygon).all()
         assert word.polygon.shape[1] == 2
         assert word.chars is None or word.chars.shape[1:] == (4, 2)
+
+
+def test_a_word_that_reaches_out_of_the_image_keeps_its_characters():
+    outside = [30, 3, 35, 3, 35, 9, 30, 9]
+    word, fault = read_word(
+        {"bbox": [2, 3, 35, 9], "text": "ab", "chars": [QUADS[0], outside]}, (20, 30)
+    )
+    assert fault == ""
+    assert word.chars.shape == (2, 4, 2)

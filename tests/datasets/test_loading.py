@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import pytest
 from mmengine.registry import TRANSFORMS
 
 from mmtextplug.datasets.annotations import Word
@@ -42,6 +43,8 @@ def test_every_key_by_hand():
     assert results["gt_texts"] == ["ab", "xyz", None]
     np.testing.assert_array_equal(results["gt_chars"][0], np.reshape(QUADS, (2, 4, 2)))
     assert results["gt_chars"][1:] == [None, None]
+    assert results["gt_char_confidence"].tolist() == [1, 1, 1]
+    assert results["gt_char_confidence"].dtype == np.float32
 
 
 def test_words_of_no_use_are_left_out_and_broken_characters_become_unknown():
@@ -83,6 +86,7 @@ def test_reading_back_gives_the_same_words():
             "a",
             False,
             np.ones((1, 4, 2), np.float32),
+            0.625,
         ),
         Word(np.array([[9, 9], [12, 9], [12, 15], [9, 15]], np.float32)[::-1], None, True, None),
     ]
@@ -91,3 +95,13 @@ def test_reading_back_gives_the_same_words():
         np.testing.assert_array_equal(mine.polygon, theirs.polygon)
         assert (mine.text, mine.ignored) == (theirs.text, theirs.ignored)
         assert theirs.chars is mine.chars
+        assert theirs.confidence == mine.confidence
+    del results["gt_char_confidence"]
+    assert [word.confidence for word in get_words(results)] == [1, 1]
+
+
+def test_keys_of_different_lengths_are_named():
+    results = load(GOOD, GOOD, img_path="a.png")
+    results["gt_char_confidence"] = np.ones(3)
+    with pytest.raises(ValueError, match=r"a\.png: lengths differ: .*'gt_char_confidence': 3"):
+        get_words(results)

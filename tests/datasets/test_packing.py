@@ -58,7 +58,7 @@ def test_every_field_by_hand():
 
 def test_what_a_labeller_thinks_of_the_characters():
     confidence = np.array([0.625, 0.5, 0.5])
-    sample = pack(loaded(gt_char_confidence=confidence))["data_samples"]
+    sample = pack({**loaded(), "gt_char_confidence": confidence})["data_samples"]
     assert sample.gt_instances.char_confidence.tolist() == [0.625, 0, 0]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from mmengine.registry import TRANSFORMS
 from shapely.geometry import Polygon
 
+from mmtextplug.craft.targets import char_confidence
 from mmtextplug.datasets.annotations import Word
 from mmtextplug.datasets.transforms import warp
 from mmtextplug.datasets.transforms.loading import set_words
@@ -287,6 +290,24 @@ def test_words_outside_are_dropped_and_cut_ones_stay_whole():
     assert results["gt_texts"] == ["0", "1", "4", "6"]
     np.testing.assert_array_equal(results["gt_chars"][1], words[1].chars)
     assert results["gt_bboxes"].shape == (4, 4)
+
+
+def test_words_keep_their_confidence_when_others_are_dropped():
+    places = [(200, 20), (20, 20), (20, 60), (20, 200)]
+    words = [
+        replace(word(*place), confidence=value)
+        for place, value in zip(places, (0.125, 0.25, 0.5, 0.75), strict=True)
+    ]
+    results = warp_sample(sample(words), words, np.eye(3), (100, 100), (0, 0, 0))
+    assert results["gt_char_confidence"].tolist() == [0.25, 0.5]
+    assert char_confidence(results).tolist() == [0.25, 0.5]
+    # The same through the transform, which reads the words from the sample.
+    np.random.seed(0)
+    results = RandomTextWarp(60, scale=(3, 3)).transform(sample(words, (220, 260)))
+    kept = len(results["gt_polygons"])
+    assert 0 < kept < 4
+    assert char_confidence(results).shape == (kept,)
+    assert set(results["gt_char_confidence"].tolist()) <= {0.125, 0.25, 0.5, 0.75}
 
 
 def test_words_behind_the_horizon_are_dropped():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,62 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-
-ROOT = Path(__file__).resolve().parents[2]
-GENERATE = [sys.executable, str(ROOT / "tools/datasets/generate_text.py")]
-TRAIN = [sys.executable, str(ROOT / "tools/train.py")]
-ENV = {
-    **os.environ,
-    "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-    "OMP_NUM_THREADS": "1",
-    "CUDA_VISIBLE_DEVICES": "",
-    "PYTHON": sys.executable,
-}
-
-CONFIG = """
-_base_ = ['{root}/configs/craft/craft_resnet18_demo.py']
-model = dict(
-    backbone=dict(base_channels=8),
-    neck=dict(in_channels=[8, 16, 32], out_channels=[16, 8, 8]),
-    det_head=dict(in_channels=8),
-)
-train_dataloader = dict(
-    batch_size=2,
-    num_workers={workers},
-    persistent_workers={workers} > 0,
-    dataset=dict(
-        dataset=dict(
-            data_root='{data}',
-            pipeline=[
-                dict(type='LoadImageFromFile'),
-                dict(type='LoadCharAnnotations'),
-                dict(type='RandomTextWarp', size=64, scale=(0.8, 1.4)),
-                dict(type='PackCharInputs'),
-            ],
-        )
-    ),
-)
-val_dataloader = dict(dataset=dict(data_root='{data}'), num_workers=0)
-test_dataloader = val_dataloader
-train_cfg = dict(max_iters={iters}, val_interval={iters})
-default_hooks = dict(
-    logger=dict(interval=1), checkpoint=dict(interval=2, save_best=None, max_keep_ckpts=100)
-)
-"""
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("generated")
-    command = [*GENERATE, "--out", str(folder), "--num-train", "12", "--num-val", "3"]
-    subprocess.run([*command, "--size", "96", "--workers", "0"], env=ENV, check=True)
-    return folder
-
-
-def write_config(folder: Path, data: Path, iters: int, workers: int = 1) -> Path:
-    path = folder / "tiny.py"
-    path.write_text(CONFIG.format(root=ROOT, data=data, iters=iters, workers=workers))
-    return path
+from whole_tools import ENV, ROOT, TRAIN, free_port, run, write_config
 
 
 def scalars(work_dir: Path) -> list[dict]:
@@ -86,12 +30,6 @@ def weights(work_dir: Path, iters: int) -> dict[str, torch.Tensor]:
     # Written by this test's own process: its metadata holds more than tensors.
     checkpoint = torch.load(work_dir / f"iter_{iters}.pth", map_location="cpu", weights_only=False)
     return checkpoint["state_dict"]
-
-
-def run(command: list[str], **kwargs) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command, env=ENV, capture_output=True, text=True, timeout=300, cwd=ROOT, **kwargs
-    )
 
 
 def assert_same_run(first: Path, second: Path, iters: int) -> None:
@@ -150,9 +88,7 @@ def test_two_processes_train_and_resume_alike(data: Path, tmp_path: Path) -> Non
     whole, broken = tmp_path / "whole", tmp_path / "broken"
 
     def command(work_dir: Path) -> list[str]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            ENV["PORT"] = str(free.getsockname()[1])
+        ENV["PORT"] = free_port()
         return [str(ROOT / "tools/dist_train.sh"), str(config), "2", "--work-dir", str(work_dir)]
 
     done = run(command(whole))

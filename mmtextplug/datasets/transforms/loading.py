@@ -19,7 +19,8 @@ class LoadCharAnnotations(BaseTransform):
     Required key: ``instances``. Added keys: ``gt_polygons`` (list of W flat float32 arrays),
     ``gt_bboxes`` (W, 4) float32, ``gt_bboxes_labels`` (W,) int64, ``gt_ignored`` (W,) bool,
     ``gt_texts`` (list of str or None), ``gt_chars`` (list of (n, 4, 2) float32 arrays, or None for
-    words whose characters are unknown).
+    words whose characters are unknown), ``gt_char_confidence`` (W,) float32, how far the
+    characters are to be believed: 1.
     """
 
     def transform(self, results: dict) -> dict:
@@ -37,14 +38,23 @@ def set_words(results: dict, words: list[Word]) -> dict:
     results["gt_ignored"] = np.array([w.ignored for w in words], dtype=bool)
     results["gt_texts"] = [w.text for w in words]
     results["gt_chars"] = [w.chars for w in words]
+    results["gt_char_confidence"] = np.array([w.confidence for w in words], dtype=np.float32)
     return results
 
 
 def get_words(results: dict) -> list[Word]:
-    """Read back what `set_words` wrote."""
+    """Read back what `set_words` wrote; without ``gt_char_confidence`` every confidence is 1.
+
+    Raises:
+        ValueError: If the keys hold different numbers of words.
+    """
+    keys = ("gt_polygons", "gt_texts", "gt_ignored", "gt_chars")
+    confidence = results.get("gt_char_confidence", np.ones(len(results["gt_chars"])))
+    columns = {**{key: results[key] for key in keys}, "gt_char_confidence": confidence}
+    lengths = {key: len(column) for key, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{results.get('img_path', 'sample')}: lengths differ: {lengths}")
     return [
-        Word(np.reshape(polygon, (-1, 2)), text, bool(ignored), chars)
-        for polygon, text, ignored, chars in zip(
-            results["gt_polygons"], results["gt_texts"], results["gt_ignored"], results["gt_chars"]
-        )
+        Word(np.reshape(polygon, (-1, 2)), text, bool(ignored), chars, float(value))
+        for polygon, text, ignored, chars, value in zip(*columns.values())
     ]

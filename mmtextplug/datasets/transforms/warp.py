@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -199,7 +200,7 @@ def _warp_word(
         return None
     too_small = min(cv2.minAreaRect(polygon)[1]) < min_height
     chars = None if word.chars is None else project(matrix, word.chars)
-    return Word(polygon, word.text, word.ignored or too_small, chars)
+    return replace(word, polygon=polygon, ignored=word.ignored or too_small, chars=chars)
 
 
 @TRANSFORMS.register_module()
