@@ -15,9 +15,9 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 
 def images() -> list[WordLabels]:
     square = np.array([[0, 0], [9, 0], [9, 12], [0, 12]], dtype=np.float32)
-    chars = np.stack([square + [10 + 11 * i, 20 + i] for i in range(4)])
+    chars = np.stack([np.add(square, (10 + 11 * i, 20 + i)) for i in range(4)])
     outline = np.array([[10, 20], [52, 20], [52, 35], [10, 35]], dtype=np.float32)
-    words = [outline, outline + [0, 20]]
+    words = [outline, np.add(outline, (0, 20))]
     confidence = np.array([0.7, 0.0], np.float32)
     return [WordLabels(words, [chars, None], confidence), WordLabels([], [], np.zeros(0))]
 
