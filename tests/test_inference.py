@@ -443,7 +443,7 @@ def test_json_and_pictures_of_a_photo(tool, capsys):
     assert changed.any()
     assert not changed[100:, :80].any()  # far from both words
     scores = cv2.imdecode(np.fromfile("out/päge_scores.jpg", np.uint8), cv2.IMREAD_COLOR)
-    assert scores.shape[1] == 2 * 200 + 4
+    assert scores.shape[1] == 2 * 420 + 4  # small photos are enlarged for their maps
     assert scores.shape[0] > 120
     assert sorted(p.name for p in Path("out").iterdir()) == [
         "päge.jpg",

@@ -31,7 +31,8 @@ from tqdm import tqdm
 from mmtextplug import launch
 from mmtextplug.inference import Detection, TextDetector
 from mmtextplug.photos import read_photo
-from mmtextplug.visualization.draw import draw_chars, draw_words, overlay_score, side_by_side
+from mmtextplug.visualization.draw import draw_chars, draw_words
+from mmtextplug.visualization.score_maps import Scene, draw_scene
 
 SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
@@ -44,7 +45,6 @@ WINDOW_PIXELS = 50_000_000
 memory at a time."""
 
 MAX_JPEG_SIDE = 65_500
-SCORES_SIDE = 1280
 
 
 @dataclass
@@ -201,14 +201,9 @@ def write_results(job: Job, args: argparse.Namespace) -> int:
     ending = ".jpg" if max(image.shape) <= MAX_JPEG_SIDE else ".png"
     write_picture(stem.with_name(stem.name + ending), picture)
     if args.score_maps:
-        shrink = min(1.0, SCORES_SIDE / max(image.shape[:2]))
-        size = [max(1, round(side * shrink)) for side in image.shape[1::-1]]
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        maps = [overlay_score(small, score) for score in (found.region, found.affinity)]
-        write_picture(
-            stem.with_name(f"{stem.name}_scores.jpg"),
-            side_by_side(maps, ["region score", "affinity score"]),
-        )
+        # As ScoreMapVisualizer draws them.
+        scene = Scene(predicted=np.stack([found.region, found.affinity]))
+        write_picture(stem.with_name(f"{stem.name}_scores.jpg"), draw_scene(image, scene))
     # Last: where the JSON is, the photo is done.
     text = json.dumps(as_json(job), ensure_ascii=False)
     write_atomically(stem.with_name(f"{stem.name}.json"), text.encode())
