@@ -23,8 +23,9 @@ model = dict(
     det_head=dict(
         in_channels=16,
         module_loss=dict(min_negatives=300),
-        # Outlines rather than boxes, for the curved words.
-        postprocessor=dict(text_repr_type="poly"),
+        # Outlines rather than boxes, for the curved words. Peaks of so short a training stay lower
+        # than those of the official network: at 0.7 a third of the words would go.
+        postprocessor=dict(text_repr_type="poly", text_threshold=0.6),
     ),
 )
 
