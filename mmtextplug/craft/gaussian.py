@@ -7,8 +7,6 @@ leave the map are cut by its border, never squeezed into it.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -192,8 +190,3 @@ def _scores(params: Tensor, x: Tensor, y: Tensor, factor: float) -> Tensor:
     squared = u * u + v * v
     # Behind the quad's horizon (weight <= 0) the mapping mirrors: nothing is drawn there.
     return torch.where((squared <= CUT) & (weight > 0), (factor * squared).exp(), 0.0)
-
-
-def score_at(distance: float, *, sigma: float = SIGMA) -> float:
-    """Score at a distance from a character's centre, in half sides of its box."""
-    return math.exp(-0.5 * (distance / sigma) ** 2)

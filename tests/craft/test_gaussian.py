@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mmtextplug.craft import gaussian
-from mmtextplug.craft.gaussian import affinity_quads, drawable_quads, render_gaussians, score_at
+from mmtextplug.craft.gaussian import affinity_quads, drawable_quads, render_gaussians
 
 EDGE = math.exp(-0.5 / 0.36)  # at the middle of a box's side, with a sigma of 0.6 half sides
 CORNER = math.exp(-1 / 0.36)
@@ -121,8 +121,6 @@ def test_other_deviations_and_cuts():
     score = draw_both(quads, (41, 41), sigma=0.5, enlarge=1.0)[0]
     assert score[20, 29].item() == pytest.approx(math.exp(-0.5 * 0.9**2 / 0.25), abs=1e-6)
     assert score[20, 31] == 0
-    assert score_at(1.0) == pytest.approx(EDGE)
-    assert score_at(0.5, sigma=0.5) == pytest.approx(math.exp(-0.5))
 
 
 @settings(max_examples=25, deadline=None)
