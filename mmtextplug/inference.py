@@ -18,9 +18,9 @@ from torch import nn
 
 import mmtextplug  # noqa: F401  registers the components, and lets MMOCR import
 from mmtextplug import launch
+from mmtextplug.checkpoint import load_weights
 from mmtextplug.craft.char_split import word_characters
-from mmtextplug.craft.weights import load_craft_weights
-from mmtextplug.pretrained import load_weights, official_weights
+from mmtextplug.craft.weights import load_craft_weights, official_weights
 
 OFFICIAL = dict(
     default_scope="mmocr",

@@ -20,7 +20,8 @@ from mmocr.models.textdet.heads.base import BaseTextDetHead
 from PIL import Image
 from torch import nn
 
-from mmtextplug import photos, pretrained
+from mmtextplug import photos
+from mmtextplug.craft import weights
 from mmtextplug.craft.grouping import group_words
 from mmtextplug.inference import OFFICIAL, TextDetector, photo_pipeline
 from mmtextplug.photos import read_photo
@@ -241,7 +242,7 @@ def test_pipeline_is_looked_for_inside_wrappers():
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec(pretrained.PACKAGE) is None, reason="extra 'weights' not installed"
+    importlib.util.find_spec(weights.PACKAGE) is None, reason="extra 'weights' not installed"
 )
 def test_the_official_detector_reads_a_word():
     image = np.full((90, 260, 3), 230, np.uint8)

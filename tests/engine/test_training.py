@@ -14,6 +14,8 @@ import pytest
 import torch
 from whole_tools import ENV, ROOT, TRAIN, free_port, run, write_config
 
+from mmtextplug.checkpoint import read_state_dict
+
 
 def scalars(work_dir: Path) -> list[dict]:
     """What was logged, run by run."""
@@ -27,9 +29,7 @@ def losses(work_dir: Path) -> dict[int, float]:
 
 
 def weights(work_dir: Path, iters: int) -> dict[str, torch.Tensor]:
-    # Written by this test's own process: its metadata holds more than tensors.
-    checkpoint = torch.load(work_dir / f"iter_{iters}.pth", map_location="cpu", weights_only=False)
-    return checkpoint["state_dict"]
+    return read_state_dict(work_dir / f"iter_{iters}.pth")
 
 
 def assert_same_run(first: Path, second: Path, iters: int) -> None:

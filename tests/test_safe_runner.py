@@ -1,0 +1,102 @@
+"""The runner of the tools: what it resumes from and starts from, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmtextplug.launch import SafeRunner
+
+
+class Line(BaseModel):
+    """y = a x, learned from x = 1, 2, 3, ... and y = 2 x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(self.scale.weight)
+
+    def forward(self, inputs: torch.Tensor, mode: str) -> dict:
+        return {"loss": (self.scale(inputs) - 2 * inputs).square().mean()}
+
+
+def runner(work_dir, iters: int, **settings) -> SafeRunner:
+    return SafeRunner(
+        Line(),
+        str(work_dir),
+        train_dataloader=DataLoader([{"inputs": torch.tensor([float(x)])} for x in range(1, 4)]),
+        train_cfg=dict(by_epoch=False, max_iters=iters, val_interval=99),
+        optim_wrapper=dict(optimizer=dict(type="Adam", lr=0.1)),
+        param_scheduler=dict(type="PolyLR", eta_min=0, power=0.9, by_epoch=False, end=8),
+        default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=2, by_epoch=False)),
+        log_level="ERROR",
+        default_scope="mmengine",
+        experiment_name=f"{work_dir.name}_{iters}_{len(settings)}",
+        **settings,
+    )
+
+
+def test_a_resumed_training_ends_as_an_uninterrupted_one(tmp_path):
+    # Six steps of eight, then the rest from the file: Adam's moments and the schedule included.
+    whole, parts = runner(tmp_path / "whole", 8), runner(tmp_path / "parts", 6)
+    whole.train()
+    parts.train()
+    again = runner(tmp_path / "parts", 8, resume=True)
+    again.train()
+    assert again.iter == 8
+    assert torch.equal(again.model.scale.weight, whole.model.scale.weight)
+    assert not torch.equal(parts.model.scale.weight, whole.model.scale.weight)
+    assert again.message_hub.get_scalar("train/loss").data[0].size == 8
+
+
+class Bomb:
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return open, (str(self.mark), "w")
+
+
+def test_no_code_of_a_checkpoint_is_run_on_resuming(tmp_path):
+    runner(tmp_path, 2).train()
+    path, mark = tmp_path / "iter_2.pth", tmp_path / "mark"
+    checkpoint = torch.load(path, **({} if torch.__version__ < "2" else {"weights_only": False}))
+    checkpoint["message_hub"]["runtime_info"]["bomb"] = Bomb(mark)
+    torch.save(checkpoint, path)
+    with pytest.raises(ValueError, match=r"iter_2\.pth: refused: it holds more than tensors"):
+        runner(tmp_path, 4, resume=True).train()
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"scale.weight": torch.ones(1, 1)}, "without the state of a training to resume"),
+        ([torch.ones(1, 1)], "without the state of a training to resume"),
+        (
+            {"meta": {}, "message_hub": {}, "state_dict": {"scale.weight": torch.ones(2, 1)}},
+            r"does not fit this model: 1 differ in shape \(such as scale.weight is \(2, 1\)",
+        ),
+        (
+            {"meta": {}, "message_hub": {}, "state_dict": {"other": torch.ones(2, 1)}},
+            "1 parameters are missing .*1 are not in the model",
+        ),
+    ],
+)
+def test_what_cannot_be_resumed_from_is_named(tmp_path, content, message):
+    path = tmp_path / "given.pth"
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=rf"given\.pth: .*{message}"):
+        runner(tmp_path, 4, resume=True, load_from=str(path)).train()
+
+
+def test_a_training_starts_from_parameters_alone(tmp_path):
+    path = tmp_path / "given.pth"
+    torch.save({"module.scale.weight": torch.full((1, 1), 2.0)}, path)
+    start = runner(tmp_path, 2, load_from=str(path))
+    start.train()
+    assert start.iter == 2
+    assert start.model.scale.weight.item() == pytest.approx(2.0, abs=1e-6)  # the solution
