@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import difflib
 import os
@@ -11,15 +12,11 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.registry import Registry, root
-from mmengine.runner import Runner
 
-from mmtextplug.checkpoint import fill, load_fitting_weights, load_weights, state_dict_of
 from mmtextplug.compat import import_upstream
-from mmtextplug.safe_load import safe_load
 
 # Where every type is a registered component. Elsewhere `type` may name other things: operators of
 # MMCV, transforms of other libraries.
@@ -105,6 +102,29 @@ def _known(name: str, scope: str) -> bool:
     )
 
 
+def add_runner_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what ``tools/train.py`` and ``tools/test.py`` share: options of configs and launchers."""
+    add_config_options(parser)
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    # Old launchers say it on the command line, where MMEngine does not look.
+    parser.add_argument(
+        "--local-rank",
+        "--local_rank",
+        type=lambda rank: os.environ.setdefault("LOCAL_RANK", str(int(rank))),
+        help="set by some launchers",
+    )
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``, which `load_config` merges."""
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=DictAction,
+        help='override settings of the config: key=value, key="[a,b]", key=a,b',
+    )
+
+
 def demand(cfg: Config, *fields: str, use: str) -> None:
     """Raise a ValueError unless a config has all of these fields, such as ``model.det_head``.
 
@@ -119,72 +139,6 @@ def demand(cfg: Config, *fields: str, use: str) -> None:
             value = value.get(name) if hasattr(value, "get") else None
         if value is None:
             raise ValueError(f"{cfg.filename}: {use} needs {field}, which this config lacks")
-
-
-class SafeRunner(Runner):
-    """MMEngine's runner, but no checkpoint runs code, and ``load_from`` never loads nothing.
-
-    Attributes:
-        strict_load (bool): Whether ``load_from`` must hold exactly the parameters of the model.
-    """
-
-    strict_load = False
-
-    def load_or_resume(self) -> None:
-        """Load ``load_from`` safely, or resume.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is damaged, unsafe, or does not fit the model.
-        """
-        if self._has_loaded or self._resume or self._load_from is None:
-            super().load_or_resume()
-            return
-        model = self.model.module if is_model_wrapper(self.model) else self.model
-        load = load_weights if self.strict_load else load_fitting_weights
-        with _local(self._load_from) as path:
-            load(model, path)
-        print_log(f"loaded {self._load_from}", logger="current")
-        # Hooks that keep weights of their own, such as averages, follow.
-        self.call_hook("after_load_checkpoint", checkpoint={"state_dict": model.state_dict()})
-        self._has_loaded = True
-
-    def load_checkpoint(self, filename: str, *args: object, **kwargs: object) -> dict:
-        """Read the checkpoint to resume from: all of it, but nothing in it is run.
-
-        Args:
-            filename (str): What MMEngine's checkpoint hook saved.
-            args, kwargs: Ignored: parameters and optimizer states move to their devices, whichever
-                they were saved on, and must fit.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is damaged, unsafe, does not fit the model, or is no training's state.
-        """
-        with _local(filename) as path:
-            checkpoint = safe_load(path)
-        parts = ("meta", "message_hub", "state_dict")
-        if not isinstance(checkpoint, dict) or not all(part in checkpoint for part in parts):
-            raise ValueError(
-                f"{filename}: parameters alone, without the state of a training to resume. Set "
-                "load_from to start a new training from them."
-            )
-        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
-        model = self.model.module if is_model_wrapper(self.model) else self.model
-        fill(model, state_dict_of(checkpoint, filename), filename)
-        self._has_loaded = True
-        return checkpoint
-
-
-@contextlib.contextmanager
-def _local(path: str) -> Iterator[str]:
-    if "://" not in str(path):
-        yield path
-        return
-    from mmengine.fileio import get_local_path
-
-    with get_local_path(path) as local:
-        yield local
 
 
 def adapt_to_cpu(cfg: Config) -> None:
@@ -258,11 +212,6 @@ def _name_process(launcher: str) -> None:
         raise ValueError("--launcher mpi: set MASTER_ADDR to the machine of the first process")
     if launcher != "pytorch":
         os.environ.setdefault("MASTER_PORT", "29500")  # as in MMEngine
-
-
-def local_rank_from(argument: int) -> None:
-    """Set ``LOCAL_RANK`` from the command line where the launcher did not."""
-    os.environ.setdefault("LOCAL_RANK", str(argument))
 
 
 def run(main: Callable[[], int | None]) -> None:

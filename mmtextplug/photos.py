@@ -1,13 +1,20 @@
-"""Photos from files of any kind that Pillow reads: upright, in 8 bits, or refused with a reason."""
+"""Photos found in folders, and read from any file that Pillow reads: upright and in 8 bits."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2"),
+}
+"""What counts as a photo in a folder; a file that is named itself is always tried."""
 
 EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -21,6 +28,66 @@ _UPRIGHT = {
 }
 # What shows through where a picture is transparent: dark and light text both stand out from it.
 _BEHIND = (128, 128, 128)
+
+
+def find_photos(
+    arguments: Sequence[Path], out: Path, *, recursive: bool = False, endings: Sequence[str] = ()
+) -> list[tuple[Path, str]]:
+    """The photos behind some paths, each once, with a name for its results that no other has.
+
+    Args:
+        arguments (Sequence[Path]): Files, and folders to search.
+        out (Path): The folder of the results; it is not searched.
+        recursive (bool): Whether folders are searched to the bottom.
+        endings (Sequence[str]): What follows the names of pictures that will be written.
+
+    Returns:
+        list[tuple[Path, str]]: Paths, and names with slashes for subfolders.
+
+    Raises:
+        ValueError: If results would be written among or over the photos, or there is no photo.
+    """
+    target = out.resolve()
+    found: dict[Path, tuple[Path, str]] = {}
+    taken: set[str] = set()
+    for argument in arguments:
+        if not argument.is_dir():
+            _add(found, taken, argument, Path(argument.stem))
+            continue
+        folder = argument.resolve()
+        if folder == target:
+            raise ValueError(f"--out {out}: photos are read from there; name another folder")
+        # Results of an earlier run are no photos.
+        inside = target if folder in target.parents else None
+        for path in sorted(argument.rglob("*") if recursive else argument.iterdir()):
+            mine = inside is not None and inside in path.resolve().parents
+            if path.suffix.lower() in SUFFIXES and path.is_file() and not mine:
+                _add(found, taken, path, path.relative_to(argument).with_suffix(""))
+    if not found:
+        raise ValueError(
+            f"no photos in {', '.join(map(str, arguments))}"
+            + ("" if recursive else " (--recursive looks into subfolders)")
+        )
+    for _, name in found.values():
+        for ending in endings:
+            if (target / (name + ending)) in found:
+                raise ValueError(
+                    f"--out {out}: {name}{ending} is one of the photos there; name another folder"
+                )
+    return list(found.values())
+
+
+def _add(found: dict[Path, tuple[Path, str]], taken: set[str], path: Path, name: Path) -> None:
+    if path.resolve() in found:
+        return
+    number, base = 1, name.as_posix()
+    unique = base
+    # Some file systems take a.jpg and A.JPG for one.
+    while taken & (names := {unique.casefold(), f"{unique}_scores".casefold()}):
+        number += 1
+        unique = f"{base}_{number}"
+    taken |= names
+    found[path.resolve()] = (path, unique)
 
 
 def read_photo(path: str | Path, max_pixels: int = 250_000_000) -> tuple[np.ndarray, int]:

@@ -578,13 +578,3 @@ def test_arguments_are_checked(tool, arguments, capsys):
         tool("x.png", *arguments)
     assert caught.value.code == 2
     assert arguments[0] in capsys.readouterr().err
-
-
-def test_a_file_is_written_whole_or_not_at_all(tool, tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    monkeypatch.setattr(tool.module.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("no")))
-    with pytest.raises(OSError, match="no"):
-        tool.module.write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert sorted(p.name for p in tmp_path.glob("*file*")) == ["file"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import runpy
 import sys
@@ -327,9 +328,13 @@ def test_tools_name_the_field_that_a_config_lacks(
 def test_the_launchers_rank_wins_over_the_argument(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "0")  # so that what is set below is undone
     monkeypatch.delenv("LOCAL_RANK")
-    launch.local_rank_from(3)
+    parser = argparse.ArgumentParser()
+    launch.add_runner_arguments(parser)
+    parser.parse_args([])
+    assert "LOCAL_RANK" not in launch.os.environ
+    parser.parse_args(["--local-rank", "3"])
     assert launch.os.environ["LOCAL_RANK"] == "3"
-    launch.local_rank_from(5)
+    parser.parse_args(["--local_rank=5"])
     assert launch.os.environ["LOCAL_RANK"] == "3"
 
 

@@ -8,7 +8,7 @@ from mmengine.model import BaseModel
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mmtextplug.launch import SafeRunner
+from mmtextplug.safe_runner import SafeRunner
 
 
 class Line(BaseModel):

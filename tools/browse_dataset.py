@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
 from tqdm import tqdm
@@ -19,12 +19,7 @@ from mmtextplug import launch
 from mmtextplug.craft.loss import CRAFTModuleLoss
 from mmtextplug.craft.targets import ScoreMaps
 from mmtextplug.visualization.draw import draw_chars, draw_words, overlay_score, side_by_side
-from mmtextplug.visualization.score_maps import (
-    ANNOTATED_COLOUR,
-    IGNORED_COLOUR,
-    fit,
-    stack_rows,
-)
+from mmtextplug.visualization.score_maps import ANNOTATED_COLOUR, IGNORED_COLOUR, fit, stack_rows
 
 MAX_SIDE = 2000
 SUMMARY = (
@@ -47,12 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--stride", type=int, default=2, help="input pixels for each pixel of the network's maps"
     )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        help='override settings of the config: key=value, key="[a,b]", key=a,b',
-    )
+    launch.add_config_options(parser)
     args = parser.parse_args(argv)
     if args.number < 1 or args.stride < 1:
         parser.error("--number and --stride must be 1 or more")

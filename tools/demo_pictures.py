@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
@@ -17,13 +17,13 @@ from mmengine.structures import BaseDataElement
 from mmtextplug import launch
 from mmtextplug.checkpoint import load_weights
 from mmtextplug.visualization.draw import draw_words, side_by_side
+from mmtextplug.visualization.scene import read_scene
 from mmtextplug.visualization.score_maps import (
     ANNOTATED_COLOUR,
     FOUND_COLOUR,
     draw_panels,
     draw_scene,
     fit,
-    read_scene,
     stack_rows,
 )
 
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction)
+    launch.add_config_options(parser)
     args = parser.parse_args()
     cfg = launch.load_config(args.config, args.cfg_options)
     write_pictures(find_words(cfg, args.checkpoint), args.out)

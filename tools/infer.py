@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -29,16 +28,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from mmtextplug import launch
+from mmtextplug.files import write_atomically
 from mmtextplug.inference import Detection, TextDetector
-from mmtextplug.photos import read_photo
+from mmtextplug.photos import find_photos, read_photo
 from mmtextplug.visualization.draw import draw_chars, draw_words
-from mmtextplug.visualization.score_maps import Scene, draw_scene
-
-SUFFIXES = {
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2"),
-}
-"""What counts as a photo in a folder; a file that is named itself is always tried."""
+from mmtextplug.visualization.scene import Scene
+from mmtextplug.visualization.score_maps import draw_scene
 
 WINDOW_PIXELS = 50_000_000
 """Photos are decoded, detected and written in groups of about so many pixels: three groups are in
@@ -93,64 +88,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     args.batch_size = args.batch_size or (1 if args.device == "cpu" else 8)
     return args
-
-
-def find_photos(
-    arguments: list[Path], out: Path, recursive: bool, score_maps: bool = False
-) -> list[Job]:
-    """The photos behind the arguments, each once, with a name for its results that no other has.
-
-    Args:
-        arguments: Files, and folders to search.
-        out: The folder of the results; it is not searched.
-        recursive: Whether folders are searched to the bottom.
-        score_maps: Whether ``NAME_scores.jpg`` will be written.
-
-    Raises:
-        ValueError: If results would be written among or over the photos, or there is no photo.
-    """
-    target = out.resolve()
-    jobs: dict[Path, Job] = {}
-    taken: set[str] = set()
-    for argument in arguments:
-        if not argument.is_dir():
-            _add(jobs, taken, argument, Path(argument.stem))
-            continue
-        folder = argument.resolve()
-        if folder == target:
-            raise ValueError(f"--out {out}: photos are read from there; name another folder")
-        # Results of an earlier run are no photos.
-        inside = target if folder in target.parents else None
-        for path in sorted(argument.rglob("*") if recursive else argument.iterdir()):
-            mine = inside is not None and inside in path.resolve().parents
-            if path.suffix.lower() in SUFFIXES and path.is_file() and not mine:
-                _add(jobs, taken, path, path.relative_to(argument).with_suffix(""))
-    if not jobs:
-        raise ValueError(
-            f"no photos in {', '.join(map(str, arguments))}"
-            + ("" if recursive else " (--recursive looks into subfolders)")
-        )
-    for job in jobs.values():
-        for ending in (".jpg", ".png", "_scores.jpg")[: 3 if score_maps else 2]:
-            if (target / (job.name + ending)) in jobs:
-                raise ValueError(
-                    f"--out {out}: {job.name}{ending} is one of the photos there; "
-                    "name another folder"
-                )
-    return list(jobs.values())
-
-
-def _add(jobs: dict[Path, Job], taken: set[str], path: Path, name: Path) -> None:
-    if path.resolve() in jobs:
-        return
-    number, base = 1, name.as_posix()
-    unique = base
-    # Some file systems take a.jpg and A.JPG for one.
-    while taken & (names := {unique.casefold(), f"{unique}_scores".casefold()}):
-        number += 1
-        unique = f"{base}_{number}"
-    taken |= names
-    jobs[path.resolve()] = Job(path, unique)
 
 
 def windows(jobs: list[Job], size: int, max_pixels: int) -> Iterator[list[Job]]:
@@ -241,16 +178,6 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
     write_atomically(path, data.tobytes())
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def process(detector: TextDetector, jobs: list[Job], args: argparse.Namespace) -> tuple[int, bool]:
     """Take all photos through; decoding and writing go on beside the network.
 
@@ -292,19 +219,11 @@ def main() -> int:
     args = parse_args()
     # --max-pixels takes the place of Pillow's limit: it is looked at before anything is decoded.
     Image.MAX_IMAGE_PIXELS = None
-    jobs = find_photos(args.photos, args.out, args.recursive, args.score_maps)
-    settings = {
-        name: getattr(args, name)
-        for name in (
-            "checkpoint",
-            "device",
-            "text_threshold",
-            "link_threshold",
-            "low_text",
-            "long_side",
-            "magnification",
-        )
-    }
+    endings = (".jpg", ".png", "_scores.jpg")[: 3 if args.score_maps else 2]
+    found = find_photos(args.photos, args.out, recursive=args.recursive, endings=endings)
+    jobs = [Job(path, name) for path, name in found]
+    names = "checkpoint device text_threshold link_threshold low_text long_side magnification"
+    settings = {name: getattr(args, name) for name in names.split()}
     settings["polygons"] = args.polygons or None
     if args.config:
         detector = TextDetector.from_config(args.config, **settings)

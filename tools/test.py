@@ -6,9 +6,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from mmtextplug import launch
+from mmtextplug.safe_runner import SafeRunner
 
 
 def parse_args() -> argparse.Namespace:
@@ -20,14 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--show", action="store_true", help="show predictions")
     parser.add_argument("--show-dir", help="folder for pictures of the predictions")
     parser.add_argument("--wait-time", type=float, default=2, help="seconds between pictures")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        help='override settings of the config: key=value, key="[a,b]", key=a,b',
-    )
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
-    parser.add_argument("--local-rank", "--local_rank", type=int, default=0)
+    launch.add_runner_arguments(parser)
     return parser.parse_args()
 
 
@@ -47,7 +41,6 @@ def draw(cfg: Config, show: bool, folder: str | None, wait_time: float) -> None:
 
 def main() -> None:
     args = parse_args()
-    launch.local_rank_from(args.local_rank)
     cfg = launch.load_config(args.config, args.cfg_options, args.work_dir)
     fields = ("model", "test_dataloader", "test_evaluator", "test_cfg")
     launch.demand(cfg, *fields, use="a test")
@@ -63,7 +56,7 @@ def main() -> None:
         out = Path(cfg.work_dir) / f"{Path(args.checkpoint).stem}_predictions.pkl"
         cfg.test_evaluator = [*evaluators, dict(type="DumpResults", out_file_path=str(out))]
     launch.adapt_to_cpu(cfg)
-    runner = launch.SafeRunner.from_cfg(cfg)
+    runner = SafeRunner.from_cfg(cfg)
     runner.strict_load = True
     runner.test()
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-
 from mmtextplug import launch
+from mmtextplug.safe_runner import SafeRunner
 
 
 def parse_args() -> argparse.Namespace:
@@ -23,20 +22,12 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="scale the learning rate by the total batch size (auto_scale_lr in the config)",
     )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=DictAction,
-        help='override settings of the config: key=value, key="[a,b]", key=a,b',
-    )
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
-    parser.add_argument("--local-rank", "--local_rank", type=int, default=0)
+    launch.add_runner_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    launch.local_rank_from(args.local_rank)
     cfg = launch.load_config(args.config, args.cfg_options, args.work_dir)
     fields = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
     launch.demand(cfg, *fields, use="a training")
@@ -50,7 +41,7 @@ def main() -> None:
             raise ValueError(f"{args.config}: --auto-scale-lr needs auto_scale_lr.base_batch_size")
         cfg.auto_scale_lr.enable = True
     launch.adapt_to_cpu(cfg)
-    launch.SafeRunner.from_cfg(cfg).train()
+    SafeRunner.from_cfg(cfg).train()
 
 
 if __name__ == "__main__":

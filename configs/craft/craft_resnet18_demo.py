@@ -3,7 +3,7 @@ _base_ = ["../_base_/default_runtime.py", "_base_craft_vgg16bn.py"]
 
 data_root = "data/generated_text"
 input_size = 192
-max_iters = 850
+max_iters = 780
 
 model = dict(
     backbone=dict(

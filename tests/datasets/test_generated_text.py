@@ -238,21 +238,6 @@ def test_an_interrupted_run_is_taken_up(tool, tmp_path, monkeypatch, capsys):
     assert len(json.loads((tmp_path / "val.json").read_text())["data_list"]) == 3
 
 
-def test_a_failed_write_leaves_no_part_of_a_file(tool, tmp_path, monkeypatch):
-    def fails(self, data):
-        with self.open("wb") as file:
-            file.write(data[:3])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    target = tmp_path / "train.json"
-    target.write_bytes(b"old")
-    monkeypatch.setattr(Path, "write_bytes", fails)
-    with pytest.raises(OSError, match="No space"):
-        tool.write_atomically(target, b"new content")
-    assert [path.name for path in tmp_path.iterdir()] == ["train.json"]
-    assert target.read_bytes() == b"old"
-
-
 def test_annotations_of_others_are_not_replaced(tool, tmp_path, capsys):
     (tmp_path / "val.json").write_text("{}")
     assert run(tool, tmp_path) == 1

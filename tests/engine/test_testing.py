@@ -23,15 +23,15 @@ from mmtextplug import launch
 COMPARE = """
 import runpy, sys, torch
 from mmengine.model import is_model_wrapper
-from mmtextplug import launch
-load = launch.SafeRunner.load_or_resume
+from mmtextplug import safe_runner
+load = safe_runner.SafeRunner.load_or_resume
 expected = torch.load(sys.argv[1], weights_only=True)
 def load_and_compare(runner):
     load(runner)
     state = runner.model.state_dict()
     assert state.keys() == expected.keys()
     print("equal parameters:", sum(torch.equal(state[k], expected[k]) for k in state), flush=True)
-launch.SafeRunner.load_or_resume = load_and_compare
+safe_runner.SafeRunner.load_or_resume = load_and_compare
 sys.argv = sys.argv[2:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

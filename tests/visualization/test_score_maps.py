@@ -19,16 +19,13 @@ from mmengine.structures import InstanceData, PixelData
 from mmocr.structures import TextDetDataSample
 
 from mmtextplug.craft.loss import CRAFTModuleLoss
+from mmtextplug.visualization.scene import Scene, _stride, generate_maps, read_scene
 from mmtextplug.visualization.score_maps import (
     ANNOTATED_COLOUR,
     FOUND_COLOUR,
     IGNORED_COLOUR,
-    Scene,
     ScoreMapVisualizer,
-    _stride,
     draw_scene,
-    generate_maps,
-    read_scene,
 )
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import errno
 import json
-import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +22,7 @@ import cv2
 from rich.progress import Progress
 
 from mmtextplug.datasets.text_renderer import TextRenderer, sample_rng
+from mmtextplug.files import write_atomically
 
 METAINFO = {
     "dataset_type": "TextDetDataset",
@@ -62,16 +62,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.workers < 0:
         parser.error("--workers must be 0 or more")
     return args
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: dict) -> None:
