@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
+
+from mmtextplug.datasets.graphemes import visible_length
 
 # Texts by which datasets mark words that nobody can read, whatever their ``ignore`` says.
 ILLEGIBLE = ("###", "*", "")
@@ -28,14 +29,6 @@ class Word:
     ignored: bool
     chars: np.ndarray | None
     confidence: float = 1.0
-
-
-def visible_length(text: str) -> int:
-    """Number of characters that can be seen: without spaces, marks joined to their letters."""
-    return sum(
-        not char.isspace() and unicodedata.category(char) not in ("Mn", "Me", "Cf", "Cc")
-        for char in text
-    )
 
 
 def read_word(instance: dict, size: tuple[int, int] | None = None) -> tuple[Word | None, str]:

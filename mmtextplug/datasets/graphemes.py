@@ -1,0 +1,28 @@
+"""What counts as a character of a transcription: the shapes that a reader sees, and the spaces."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import regex
+
+# Controls, formats, and whatever Unicode has not given a meaning: nothing to see.
+_INVISIBLE = {"Cc", "Cf", "Cn", "Co", "Cs"}
+
+
+def slots(text: str) -> list[bool]:
+    """One entry for each place that a text takes: True for a character, False for a space.
+
+    Characters are extended grapheme clusters (Unicode Annex 29): marks belong to their letters,
+    emoji sequences are one. Spaces at either end take no place, nor does what cannot be seen.
+    """
+    return [
+        not cluster.isspace()
+        for cluster in regex.findall(r"\X", text.strip())
+        if cluster.isspace() or any(unicodedata.category(c) not in _INVISIBLE for c in cluster)
+    ]
+
+
+def visible_length(text: str) -> int:
+    """Number of characters of a text that can be seen; spaces are none."""
+    return sum(slots(text))
