@@ -1,23 +1,30 @@
 """From one word's region score to its characters: the watershed of the CRAFT paper.
 
-Pure NumPy, SciPy and scikit-image, on the CPU. `split_characters` works on a rectified word, where
-reading runs from left to right; `word_characters` rectifies a word of a page's map first, straight,
-standing or curved, and brings its characters back to the page.
+Pure NumPy and OpenCV, on the CPU. `split_word` works on a rectified word, where reading runs from
+left to right; `word_characters` rectifies a word of a page's map first, straight, standing or
+curved, and brings its characters back to the page.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy import ndimage
-from skimage.segmentation import watershed
 
+from mmtextplug.craft.flood import flood
+from mmtextplug.craft.gaussian import SIGMA
 from mmtextplug.craft.grouping import as_score_map
+from mmtextplug.craft.rectify import Band, polygon_band, word_band
 
-VERTICAL = 1.5
-"""A box higher than this times its width is read from top to bottom."""
+FOREGROUND, BACKGROUND = 0.75, 0.05
+"""Scores above the first are the heart of a character, scores not above the second belong to none.
+Chosen with the official weights on real character boxes (half of the photos of ICDAR 2003)."""
+
+READ_DOWNWARDS = 1.5
+"""A word found on a page that is higher than this times its width is read from top to bottom."""
 
 CROP_HEIGHT = 32
 """Pixels that a small word is enlarged to before it is split, at most `MAX_ZOOM` times."""
@@ -27,59 +34,102 @@ MAX_ZOOM = 4.0
 RUNG_SPREAD = 0.05
 """How far the lengths across a ribbon may differ, as a share of their mean."""
 
+_STEP = 0.01
+# The first and last characters reach to the word's ends if these are within half their widths.
+_END_REACH = 0.5
+
+
+@dataclass(frozen=True)
+class Split:
+    """The characters of a rectified word.
+
+    Attributes:
+        quads (np.ndarray): ``(n, 4, 2)`` float32, see `split_characters`.
+        confidence (float): `word_confidence` of what was found before the length was used; 0.5
+            where the word was cut into equal parts instead; 1 if the length is unknown.
+        found (int): Number of characters seen with the thresholds given, without the length.
+        equal (bool): Whether the word was cut into equal parts.
+    """
+
+    quads: np.ndarray
+    confidence: float
+    found: int
+    equal: bool
+
 
 def split_characters(
     region: np.ndarray,
     *,
     length: int | None = None,
-    foreground: float = 0.6,
-    background: float = 0.2,
+    foreground: float = FOREGROUND,
+    background: float = BACKGROUND,
 ) -> np.ndarray:
+    """The quads of `split_word`: ``(n, 4, 2)`` float32 (x, y), clockwise from top left, in order.
+
+    The crop reaches from -0.5 to ``w - 0.5`` and ``h - 0.5``: centres of pixels have whole numbers.
+    """
+    places = None if length is None else [True] * _checked(length)
+    return split_word(region, places, foreground=foreground, background=background).quads
+
+
+def split_word(
+    region: np.ndarray,
+    places: Sequence[bool] | None = None,
+    *,
+    foreground: float = FOREGROUND,
+    background: float = BACKGROUND,
+) -> Split:
     """Split a rectified word into characters by a watershed on its region score.
 
     Each 8-connected area above ``foreground`` is the seed of a character, which grows downhill
-    until it meets another or the score falls to ``background``. Its box spans the columns that it
-    has got; up and down it spans the whole crop, as in an equal split, because the height of a word
-    is known better from its box than from the blurred score of each character.
+    until it meets another or the score falls to ``background``. Where the length is known and
+    another number of seeds is found, the threshold of the seeds moves up or down, as little as it
+    must, to where their number is right; if it is so nowhere, what was found stays.
+
+    The box of a character ends where it meets its neighbour, or where a Gaussian of the label
+    transform would end that falls to ``background`` at the same place. Up and down it spans the
+    whole crop, as in an equal split, because the height of a word is known better from its box than
+    from the blurred score of each character.
 
     Args:
-        region: ``(h, w)`` region score, the word read from left to right. NaN and infinities count
-            as 0.
-        length: Number of visible characters that are expected. If the characters found agree so
-            badly with it that `word_confidence` is below 0.5, the crop is cut into that many equal
-            parts instead. None: unknown, what is found counts.
-        foreground: Scores above it are the heart of a character.
-        background: Scores not above it belong to no character.
-
-    Returns:
-        ``(n, 4, 2)`` float32 quads (x, y), clockwise from top left, in reading order. The crop
-        reaches from -0.5 to ``w - 0.5`` and ``h - 0.5``: centres of pixels have whole numbers.
+        region (np.ndarray): ``(h, w)`` region score, the word read from left to right. NaN and
+            infinities count as 0.
+        places (Sequence[bool], optional): The places of the word's text, False for a space (see
+            `mmtextplug.datasets.graphemes.slots`). If the number of characters found agrees so
+            badly with it that `word_confidence` is below 0.5, the crop is cut into as many equal
+            places instead. None: unknown, what is found counts.
+        foreground (float): Scores above it are the heart of a character.
+        background (float): Scores not above it belong to no character.
 
     Raises:
-        ValueError: The map is not two-dimensional, ``length`` is negative, or not
-            ``background <= foreground``.
+        ValueError: The map is not two-dimensional, or not ``0 <= background <= foreground``.
 
-    Source: Baek et al., Character Region Awareness for Text Detection, CVPR 2019, section 3.2.2;
-    the two thresholds are those that the author names for it.
+    Source: Baek et al., Character Region Awareness for Text Detection, CVPR 2019, section 3.2.2.
     """
     region = as_score_map(region, "region")
-    if length is not None and length < 0:
-        raise ValueError(f"length must not be negative, got {length}")
-    if not background <= foreground:
+    if not 0 <= background <= foreground:
         raise ValueError(
-            f"background={background} must not be greater than foreground={foreground}"
+            f"background={background} must not be negative, nor greater than "
+            f"foreground={foreground}"
         )
     height, width = region.shape
+    length = None if places is None else sum(places)
+    count, seeds = _seeds(region, foreground)
+    confidence = 1.0 if length is None else word_confidence(length, count)
+    equal = confidence < 0.5
+    if equal:
+        spans = _equal_spans(width, places)
+        confidence = 0.5 if length else 0.0
+    else:
+        if length is not None and count != length:
+            seeds = _seeds_by_number(region, length, foreground, background, seeds)
+        spans = _spans(region, seeds, background)
     if not region.size:
-        return np.zeros((0, 4, 2), np.float32)
-    spans = _basins(region, foreground, background)
-    if length is not None and word_confidence(length, len(spans)) < 0.5:
-        cuts = np.linspace(0, width, length + 1)
-        spans = np.stack([cuts[:-1], cuts[1:]], axis=1)
+        spans = np.zeros((0, 2))
     quads = np.empty((len(spans), 4, 2), np.float32)
     quads[:, [0, 3], 0], quads[:, [1, 2], 0] = spans[:, :1] - 0.5, spans[:, 1:] - 0.5
     quads[:, :2, 1], quads[:, 2:, 1] = -0.5, height - 0.5
-    return quads
+    return Split(quads, confidence, count, equal)
 
 
 def word_confidence(length: int, found: int) -> float:
@@ -106,42 +156,79 @@ def word_characters(region: np.ndarray, outline: np.ndarray) -> np.ndarray:
         ``(n, 4, 2)`` float32 quads in the map, in reading order: from left to right, or downwards
         in a word that stands, and clockwise from the corner where reading starts.
     """
-    rails = _rails(np.asarray(outline, np.float64))
-    if rails is None:
+    band = _page_band(np.asarray(outline, np.float64))
+    if band is None:
         return np.zeros((0, 4, 2), np.float32)
-    steps = np.linalg.norm(np.diff(rails.mean(axis=0), axis=0), axis=1)
-    ticks = np.concatenate([[0.0], np.cumsum(steps)])
-    height = np.linalg.norm(rails[1] - rails[0], axis=1).mean()
-    zoom = min(max(CROP_HEIGHT / max(height, 1e-6), 1.0), MAX_ZOOM)
-    size = np.maximum(np.rint([ticks[-1] * zoom, height * zoom]), 1).astype(int)
-
-    def to_map(points: np.ndarray) -> np.ndarray:
-        shares = (points + 0.5) / size
-        upper, lower = (
-            np.stack([np.interp(shares[..., 0] * ticks[-1], ticks, x) for x in rail.T], axis=-1)
-            for rail in rails
-        )
-        return upper + (lower - upper) * shares[..., 1:]
-
+    zoom = min(max(CROP_HEIGHT / band.height, 1.0), MAX_ZOOM)
+    size = band.size(max(round(band.height * zoom), 1))
     grid = np.stack(np.meshgrid(np.arange(size[0]), np.arange(size[1])), axis=-1)
-    where = to_map(grid).astype(np.float32)
+    where = band.to_image(grid, size).astype(np.float32)
     crop = cv2.remap(region, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderValue=0)
-    return to_map(split_characters(crop).astype(np.float64)).astype(np.float32)
+    return band.to_image(split_word(crop).quads, size).astype(np.float32)
 
 
-def _basins(region: np.ndarray, foreground: float, background: float) -> np.ndarray:
+def _checked(length: int) -> int:
+    if length < 0:
+        raise ValueError(f"length must not be negative, got {length}")
+    return length
+
+
+def _seeds(region: np.ndarray, threshold: float) -> tuple[int, np.ndarray]:
+    """Number of 8-connected areas above a threshold, and their labels ``(h, w)`` int32."""
+    if not region.size:
+        return 0, np.zeros(region.shape, np.int32)
+    count, seeds = cv2.connectedComponents((region > threshold).view(np.uint8), connectivity=8)
+    return count - 1, seeds
+
+
+def _seeds_by_number(
+    region: np.ndarray, length: int, foreground: float, background: float, seeds: np.ndarray
+) -> np.ndarray:
+    """The seeds at the threshold nearest to the given one that gives ``length`` of them."""
+    steps = np.arange(1, 1 + round(1 / _STEP)) * _STEP
+    ladder = np.stack([foreground + steps, foreground - steps], axis=1).ravel()
+    for threshold in ladder[(ladder > background) & (ladder < 1)]:
+        count, found = _seeds(region, threshold)
+        if count == length:
+            return found
+    return seeds
+
+
+def _equal_spans(width: int, places: Sequence[bool]) -> np.ndarray:
+    cuts = np.linspace(0, width, len(places) + 1)
+    return np.stack([cuts[:-1], cuts[1:]], axis=1)[np.array(places, bool)]
+
+
+def _spans(region: np.ndarray, seeds: np.ndarray, background: float) -> np.ndarray:
     """First column and the one after the last of each character, ``(n, 2)``, left to right."""
-    seeds, count = ndimage.label(region > foreground, np.ones((3, 3), int))
+    count, width = int(seeds.max(initial=0)), region.shape[1]
     if not count:
         return np.zeros((0, 2))
-    labels = watershed(-region, seeds, mask=region > background)
-    columns = [part[1] for part in ndimage.find_objects(labels)]
-    spans = np.array([[part.start, part.stop] for part in columns], float)
-    return spans[np.argsort(spans.sum(axis=1), kind="stable")]
+    labels = flood(region, seeds, background)
+    taken = np.zeros((count + 1, width), bool)
+    taken[labels, np.arange(width)] = True
+    peak = np.zeros((count + 1, width), np.float32)
+    columns = np.broadcast_to(np.arange(width), labels.shape)
+    np.maximum.at(peak, (labels, columns), region)
+    start = taken.argmax(1)[1:].astype(float)
+    stop = width - taken[:, ::-1].argmax(1)[1:].astype(float)
+    centre = peak[1:].argmax(1) + 0.5
+    order = np.argsort(start + stop, kind="stable")
+    start, stop, centre = start[order], stop[order], centre[order]
+    # Half the box of a character whose Gaussian falls to the background where this basin ends.
+    share = SIGMA * math.sqrt(2 * math.log(1 / max(background, 1e-6)))
+    meets = stop[:-1] >= start[1:]
+    left = np.where(np.r_[False, meets], start, np.maximum(centre - (centre - start) / share, 0))
+    right = np.where(np.r_[meets, False], stop, np.minimum(centre + (stop - centre) / share, width))
+    if left[0] <= _END_REACH * (right[0] - left[0]):
+        left[0] = 0
+    if width - right[-1] <= _END_REACH * (right[-1] - left[-1]):
+        right[-1] = width
+    return np.stack([left, right], axis=1)
 
 
-def _rails(outline: np.ndarray) -> np.ndarray | None:
-    """The two long sides of a word in reading order, ``(2, m, 2)``; None for a degenerate one."""
+def _page_band(outline: np.ndarray) -> Band | None:
+    """The band of an outline that was found, not annotated: any point may be its first."""
     if len(outline) < 3 or not np.isfinite(outline).all():
         return None
     if len(outline) > 4 and len(outline) % 2 == 0:
@@ -150,13 +237,8 @@ def _rails(outline: np.ndarray) -> np.ndarray | None:
             upper, lower = np.split(points, 2)
             rungs = np.linalg.norm(upper - lower[::-1], axis=1)
             if np.ptp(rungs) <= RUNG_SPREAD * rungs.mean():
-                return np.stack([upper, lower[::-1]])
+                return polygon_band(points)
     if len(outline) != 4:
         outline = cv2.boxPoints(cv2.minAreaRect(outline.astype(np.float32))).astype(np.float64)
         outline = np.roll(outline, -int(outline.sum(axis=1).argmin()), axis=0)
-    width, height = (math.dist(outline[1], outline[i]) for i in (0, 2))
-    if min(width, height) == 0:
-        return None
-    if height > VERTICAL * width:
-        outline = np.roll(outline, -1, axis=0)
-    return np.stack([outline[:2], outline[:1:-1]])
+    return word_band(outline, vertical=READ_DOWNWARDS)

@@ -7,11 +7,9 @@ both equal.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-
 import numpy as np
 
+from mmtextplug.compiled import compiled
 from mmtextplug.geometry import Windows
 
 # Squared distance of the cut. A little more than 1: boxes on whole pixels put pixels right on the
@@ -47,17 +45,6 @@ def _loop(maps, matrix, centre, plane, slope, table, left, top, width, height): 
                         target[row, column] = score
 
 
-@functools.cache
-def _compiled() -> Callable:
-    import numba
-
-    try:
-        return numba.njit(cache=True, nogil=True)(_loop)
-    except RuntimeError:
-        # No folder to keep the compiled code in (a read-only installation): compile a process.
-        return numba.njit(nogil=True)(_loop)
-
-
 def draw(
     maps: np.ndarray,
     matrix: np.ndarray,
@@ -78,7 +65,7 @@ def draw(
     """
     slope = -factor * _PER_UNIT
     table = np.exp(-np.arange(int(slope * CUT) + 2) / _PER_UNIT)
-    _compiled()(
+    compiled(_loop)(
         maps,
         np.ascontiguousarray(matrix),
         np.ascontiguousarray(centre),

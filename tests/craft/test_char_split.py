@@ -7,10 +7,19 @@ import math
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.segmentation import watershed
 
-from mmtextplug.craft.char_split import split_characters, word_characters, word_confidence
+from mmtextplug.craft.char_split import (
+    split_characters,
+    split_word,
+    word_characters,
+    word_confidence,
+)
+from mmtextplug.craft.flood import LEVELS, flood
+from mmtextplug.craft.gaussian import render_gaussians
 from mmtextplug.craft.grouping import group_words
 
 
@@ -43,36 +52,88 @@ def literal_components(mask: np.ndarray) -> list[tuple[int, int]]:
 # --- one rectified word -------------------------------------------------------------------------
 
 
-def test_three_characters_meet_half_way_and_end_at_the_background():
-    # Half-way between the centres is between two pixels. At the right end the score falls to 0.2
-    # at sigma * sqrt(2 ln 5) = 7 * 1.794 = 12.56 pixels: the last one above it is 52 + 12.
+def test_three_characters_meet_half_way_and_end_as_their_gaussians_do():
+    # Half-way between the centres is between two pixels. A Gaussian of 7 pixels belongs to a box of
+    # 7 / 0.6 = 11.67 pixels either way, wherever the flood stops. The first character reaches to
+    # the word's end, which is nearer than half of its width; the last one does not.
     region = blobs((24, 80), [(10, 12), (31, 12), (52, 12)], 7)
-    quads = split_characters(region)
-    assert quads.dtype == np.float32
-    left, right = quads[:, 0, 0], quads[:, 1, 0]
-    np.testing.assert_array_equal(left, [-0.5, 20.5, 41.5])
-    np.testing.assert_array_equal(right, [20.5, 41.5, 64.5])
-    np.testing.assert_array_equal(quads[:, [0, 3], 0], np.stack([left, left], 1))
-    np.testing.assert_array_equal(quads[:, [1, 2], 0], np.stack([right, right], 1))
-    np.testing.assert_array_equal(quads[:, :2, 1], -0.5)
-    np.testing.assert_array_equal(quads[:, 2:, 1], 23.5)
+    for background in (0.02, 0.05, 0.2, 0.3):
+        quads = split_characters(region, background=background)
+        assert quads.dtype == np.float32
+        left, right = quads[:, 0, 0], quads[:, 1, 0]
+        np.testing.assert_array_equal(left, [-0.5, 20.5, 41.5])
+        np.testing.assert_array_equal(right[:2], [20.5, 41.5])
+        np.testing.assert_allclose(right[2], 52 + 7 / 0.6, atol=0.6)
+        np.testing.assert_array_equal(quads[:, [0, 3], 0], np.stack([left, left], 1))
+        np.testing.assert_array_equal(quads[:, [1, 2], 0], np.stack([right, right], 1))
+        np.testing.assert_array_equal(quads[:, :2, 1], -0.5)
+        np.testing.assert_array_equal(quads[:, 2:, 1], 23.5)
 
 
 def test_characters_far_apart_leave_a_gap():
-    region = blobs((20, 100), [(20, 10), (70, 10)], 5)  # 0.2 at 8.97 pixels
+    region = blobs((20, 100), [(20, 10), (70, 10)], 5)
     quads = split_characters(region)
-    np.testing.assert_array_equal(quads[:, 0, 0], [11.5, 61.5])
-    np.testing.assert_array_equal(quads[:, 1, 0], [28.5, 78.5])
+    np.testing.assert_allclose(quads[:, 0, 0], [20 - 5 / 0.6, 70 - 5 / 0.6], atol=0.6)
+    np.testing.assert_allclose(quads[:, 1, 0], [20 + 5 / 0.6, 70 + 5 / 0.6], atol=0.6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(8, 40), st.integers(0, 30)), min_size=1, max_size=8))
+def test_the_boxes_that_labels_were_drawn_from_are_found_again(widths_and_gaps):
+    quads, x = [], 12.0
+    for width, gap in widths_and_gaps:
+        quads.append([[x, 0], [x + width, 0], [x + width, 31], [x, 31]])
+        x += width + gap
+    quads = torch.tensor(quads)
+    region = render_gaussians(quads, (32, int(x) + 20))[0].numpy()
+    found = split_characters(region, length=len(quads))
+    assert len(found) == len(quads)
+    left, right = quads[:, 0, 0].numpy(), quads[:, 1, 0].numpy()
+    inside = slice(1, -1)  # the outer sides may reach to the ends of the crop
+    # Between a wide and a narrow neighbour the flood stops where their scores are equal.
+    slack = 0.3 * np.maximum(right - left, np.pad(right - left, 1)[2:]).max() + 1
+    np.testing.assert_allclose(found[inside, 0, 0], left[inside], atol=slack)
+    np.testing.assert_allclose(found[inside, 1, 0], right[inside], atol=slack)
+    overlap = np.minimum(found[:, 1, 0], right) - np.maximum(found[:, 0, 0], left)
+    union = np.maximum(found[:, 1, 0], right) - np.minimum(found[:, 0, 0], left)
+    assert (overlap[inside] / union[inside] > 0.6).all()
 
 
 def test_thresholds_decide_what_is_a_character():
     region = blobs((20, 100), [(20, 10)], 5) + 0.5 * blobs((20, 100), [(70, 10)], 5)
     assert len(split_characters(region)) == 1  # 0.5 is no heart of a character
     assert len(split_characters(region, foreground=0.45)) == 2
-    quads = split_characters(region, foreground=0.45, background=0.4)
-    # 5 * sqrt(2 ln(1 / 0.4)) = 6.77 and 5 * sqrt(2 ln(0.5 / 0.4)) = 3.34 pixels.
-    np.testing.assert_array_equal(quads[:, 0, 0], [13.5, 66.5])
-    np.testing.assert_array_equal(quads[:, 1, 0], [26.5, 73.5])
+
+
+def test_a_known_length_moves_the_threshold_of_the_hearts_no_further_than_it_must():
+    # Two peaks of 0.9 and 1 over a saddle of 0.7, and a faint third of 0.4.
+    region = blobs((20, 100), [(20, 10)], 5)
+    region = np.maximum(region, 0.9 * blobs((20, 100), [(34, 10)], 5))
+    region = np.maximum(region, 0.4 * blobs((20, 100), [(70, 10)], 5))
+    region[:, 20:34] = np.maximum(
+        region[:, 20:34], 0.7 * (np.abs(np.arange(20) - 9.5) < 3)[:, None]
+    )
+    found = {n: split_word(region, [True] * n, foreground=0.6) for n in (1, 2, 3)}
+    assert [found[length].found for length in (1, 2, 3)] == [1, 1, 1]  # without knowing
+    assert [len(found[length].quads) for length in (1, 2, 3)] == [1, 2, 3]
+    assert [found[length].confidence for length in (1, 2, 3)] == [1, 0.5, 0.5]
+    assert [found[length].equal for length in (1, 2, 3)] == [False, False, True]
+    np.testing.assert_allclose(found[2].quads.mean(1)[:, 0], [20, 34], atol=4)
+    assert split_word(region).confidence == 1  # nothing to compare with
+
+
+def test_spaces_are_gaps_of_equal_parts():
+    split = split_word(np.zeros((4, 10)), [True, True, False, True, True])
+    assert (split.equal, split.found, split.confidence) == (True, 0, 0.5)
+    np.testing.assert_allclose(split.quads[:, 0, 0], [-0.5, 1.5, 5.5, 7.5])
+    np.testing.assert_allclose(split.quads[:, 1, 0], [1.5, 3.5, 7.5, 9.5])
+
+
+def test_more_characters_than_pixels():
+    split = split_word(np.zeros((3, 2)), [True] * 7)
+    assert len(split.quads) == 7
+    assert np.isfinite(split.quads).all()
+    np.testing.assert_allclose(split.quads[:, 1, 0] - split.quads[:, 0, 0], 2 / 7, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +147,6 @@ def test_thresholds_decide_what_is_a_character():
         (np.full((5, 9), np.inf), []),
         (np.ones((5, 9)), [(-0.5, 8.5)]),
         (np.ones((1, 1)), [(-0.5, 0.5)]),
-        (np.eye(1, 6, 4), [(3.5, 4.5)]),
         (np.where(np.eye(6) > 0, 1.0, np.nan), [(-0.5, 5.5)]),  # diagonal neighbours are one
     ],
 )
@@ -100,7 +160,8 @@ def test_two_blobs_above_each_other_are_two_and_in_order():
     region = blobs((60, 40), [(22, 45), (18, 12)], 5)
     quads = split_characters(region)
     assert len(quads) == 2
-    np.testing.assert_allclose(quads[:, :2, 0].mean(1), [18, 22], atol=0.01)
+    centres = quads[:, :2, 0].mean(1)
+    assert 14 < centres[0] < 20 < centres[1] < 26
 
 
 @pytest.mark.parametrize(
@@ -135,8 +196,9 @@ def test_nothing_found_is_split_by_length_alone():
     ("arguments", "message"),
     [
         ({"length": -1}, "length"),
-        ({"background": 0.7}, "background=0.7"),
+        ({"background": 0.8}, "background=0.8"),
         ({"foreground": float("nan")}, "foreground=nan"),
+        ({"background": -0.1}, "background=-0.1"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
@@ -164,18 +226,35 @@ def test_random_maps_give_one_ordered_box_for_each_heart(seed, height, width):
     noise = rng.random((height, width)).astype(np.float32)
     region = cv2.GaussianBlur(noise, (0, 0), 1.0) * 2 - 0.5
     hearts = literal_components(region > 0.6)
-    quads = split_characters(region)
+    quads = split_characters(region, foreground=0.6)
     assert len(quads) == len(hearts)
     centres = quads[:, :2, 0].mean(1)
     assert (np.diff(centres) >= 0).all()
-    assert (quads[:, 1, 0] - quads[:, 0, 0] >= 1).all()
-    # Each box reaches over its heart: matched greedily, as boxes may share columns.
-    for first, last in hearts:
-        assert any(q[0, 0] <= first and last <= q[1, 0] for q in quads)
-    if len(quads):
-        columns = np.flatnonzero((region > 0.2).any(axis=0))
-        assert quads[..., 0].min() >= columns[0] - 0.5
-        assert quads[..., 0].max() <= columns[-1] + 0.5
+    assert (quads[:, 1, 0] > quads[:, 0, 0]).all()
+    assert quads[..., 0].min(initial=0) >= -0.5
+    assert quads[..., 0].max(initial=0) <= width - 0.5
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(1, 60))
+def test_the_flood_is_scikit_images_watershed(seed, height, width):
+    rng = np.random.default_rng(seed)
+    # As many levels as pixels at most, all apart: no ties, which each may break as it likes.
+    score = rng.permutation(height * width).reshape(height, width).astype(np.float32)
+    score = (
+        np.floor((score + 1) / (height * width + 1) * 1000) / 1000 if score.size < 900 else score
+    )
+    score = (score / max(score.max(), 1)).astype(np.float32) * 0.99
+    seeds = np.zeros((height, width), np.int32)
+    places = rng.choice(score.size, min(4, score.size), replace=False)
+    seeds.flat[places] = np.arange(1, len(places) + 1)
+    seeds[score <= 0.3] = 0
+    expected = watershed(
+        -np.floor(score * LEVELS), seeds, mask=score > 0.3, connectivity=np.ones((3, 3))
+    )
+    found = flood(score, seeds, 0.3)
+    assert ((found > 0) == (expected > 0)).all()
+    assert (found == expected).mean() > 0.9
 
 
 # --- confidence ---------------------------------------------------------------------------------

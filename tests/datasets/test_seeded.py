@@ -12,7 +12,7 @@ import torch
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import DataLoader
 
-from mmtextplug.datasets.seeded import SeededDataset, SeededInfiniteSampler
+from mmtextplug.datasets.seeded import SeededDataset, SeededInfiniteSampler, spread
 
 
 @DATASETS.register_module(force=True)
@@ -135,3 +135,77 @@ def test_it_stands_for_the_dataset_it_wraps():
     # Plain indices, from any other sampler, are draw 0.
     assert [data[i][0] for i in range(5)] == list(range(5))
     assert data[3] == data[3]
+
+
+# --- several datasets in one loader -------------------------------------------------------------
+
+
+def mixed(ratio, world=1, rank=0, monkeypatch=None, lengths=(3, 8), **kwargs):
+    data = DATASETS.build(
+        {
+            "type": "SeededDataset",
+            "dataset": {
+                "type": "ConcatDataset",
+                "datasets": [{"type": "DiceForTests", "length": n} for n in lengths],
+            },
+        }
+    )
+    if monkeypatch is not None:
+        monkeypatch.setattr("mmengine.dataset.sampler.get_dist_info", lambda: (rank, world))
+    return data, sampler(data, ratio=ratio, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "pattern"),
+    [((1, 1), [0, 1]), ((1, 5), [1, 1, 0, 1, 1, 1]), ((2, 3), [1, 0, 1, 0, 1]), ((0, 2), [1, 1])],
+)
+def test_a_ratio_is_spread_evenly(ratio, pattern):
+    found = spread(ratio)
+    assert [found.count(i) for i in range(2)] == list(ratio)
+    # No stretch of the endless pattern is further than one sample from its due.
+    for place in range(1, 3 * len(found)):
+        taken = [found[k % len(found)] for k in range(place)]
+        assert all(abs(taken.count(i) - place * r / sum(ratio)) <= 1 for i, r in enumerate(ratio))
+    assert sorted(found) == sorted(pattern)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_every_batch_of_every_process_holds_the_ratio(world, monkeypatch):
+    seen = []
+    for rank in range(world):
+        _, indices = mixed((1, 5), world, rank, monkeypatch)
+        keys = list(itertools.islice(indices, 6 * 8))
+        draws = [key // 11 for key in keys]
+        assert draws == list(range(rank, rank + world * 48, world))
+        sources = [int(key % 11 >= 3) for key in keys]
+        assert all(sum(sources[i : i + 6]) == 5 for i in range(0, 48, 6))
+        seen += [(key // 11, key % 11) for key in keys]
+    # All samples of a dataset come up before any comes again, over all processes.
+    second = [index for _, index in sorted(seen) if index >= 3]
+    for i in range(0, len(second) - 7, 8):
+        assert sorted(second[i : i + 8]) == list(range(3, 11))
+
+
+def test_a_mixed_training_resumes_where_it_was():
+    _, whole = mixed((1, 2))
+    _, resumed = mixed((1, 2))
+    keys = list(itertools.islice(whole, 40))
+    if hasattr(resumed, "skip"):
+        resumed.skip(25)
+        assert list(itertools.islice(resumed, 15)) == keys[25:]
+    assert list(itertools.islice(mixed((1, 2))[1], 40)) == keys
+
+
+def test_without_shuffling_each_dataset_is_read_in_order():
+    _, indices = mixed((1, 1), shuffle=False)
+    keys = [key % 11 for key in itertools.islice(indices, 12)]
+    assert sorted(keys[:6]) == [0, 1, 2, 3, 4, 5]
+    assert [key for key in keys if key < 3] == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("ratio", [(1,), (1, 2, 3), (0, 0), (-1, 2)])
+def test_a_ratio_that_does_not_fit_is_named(ratio):
+    with pytest.raises(ValueError, match="ratio="):
+        mixed(ratio)
+    with pytest.raises(ValueError, match="found 0"):
+        sampler(dice(), ratio=ratio)
