@@ -224,7 +224,8 @@ def _spans(region: np.ndarray, seeds: np.ndarray, background: float) -> np.ndarr
         left[0] = 0
     if width - right[-1] <= _END_REACH * (right[-1] - left[-1]):
         right[-1] = width
-    return np.stack([left, right], axis=1)
+    spans = np.stack([left, right], axis=1)
+    return spans[np.argsort(spans.sum(axis=1), kind="stable")]
 
 
 def _page_band(outline: np.ndarray) -> Band | None:

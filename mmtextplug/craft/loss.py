@@ -86,6 +86,8 @@ class CRAFTModuleLoss(BaseTextDetModuleLoss):
     Args:
         negative_ratio, min_negatives, positive_score: See `score_map_loss`.
         sigma, enlarge (float): See `mmtextplug.craft.gaussian.render_gaussians`.
+        bridge_spaces (bool): Whether characters on both sides of a space in a text have affinity,
+            for data whose unit is the line.
     """
 
     def __init__(
@@ -95,8 +97,10 @@ class CRAFTModuleLoss(BaseTextDetModuleLoss):
         positive_score: float = 0.1,
         sigma: float = SIGMA,
         enlarge: float = ENLARGE,
+        bridge_spaces: bool = False,
     ) -> None:
         super().__init__()
+        self.bridge_spaces = bridge_spaces
         self.mining = dict(
             negative_ratio=negative_ratio,
             min_negatives=min_negatives,
@@ -146,7 +150,7 @@ class CRAFTModuleLoss(BaseTextDetModuleLoss):
         """
         if all("gt_score_maps" in sample for sample in data_samples):
             return self._stored_targets(data_samples, size, device)
-        words = [word_labels(sample, size) for sample in data_samples]
+        words = [word_labels(sample, size, self.bridge_spaces) for sample in data_samples]
         return draw_score_maps(words, size, device=device, **self.shape)
 
     @staticmethod
@@ -162,7 +166,9 @@ class CRAFTModuleLoss(BaseTextDetModuleLoss):
         return ScoreMaps(*batch.unbind(1), skipped=0)
 
 
-def word_labels(sample: TextDetDataSample, size: tuple[int, int]) -> WordLabels:
+def word_labels(
+    sample: TextDetDataSample, size: tuple[int, int], bridge_spaces: bool = False
+) -> WordLabels:
     """What `draw_score_maps` needs of a sample, in pixels of a map of the size given."""
     instances = sample.gt_instances
     if "chars" not in instances:
@@ -182,4 +188,5 @@ def word_labels(sample: TextDetDataSample, size: tuple[int, int]) -> WordLabels:
         chars=[None if c is None else c * scale for c in instances.chars],
         confidence=np.asarray(instances.char_confidence, dtype=np.float32),
         valid=None if valid is None else valid * scale,
+        texts=None if bridge_spaces else instances.get("texts"),
     )

@@ -17,6 +17,7 @@ from mmtextplug.craft.gaussian import (
     affinity_quads,
     render_gaussians,
 )
+from mmtextplug.datasets.graphemes import visible_length
 from mmtextplug.geometry import convex_quads, fill_polygons
 
 
@@ -31,12 +32,15 @@ class WordLabels:
             for ignored words.
         valid (np.ndarray, optional): ``(K, 2)``, convex: outside of it there is no image, and
             nothing is trained.
+        texts (list[str | None], optional): W transcriptions: characters on both sides of a space
+            in them have no affinity.
     """
 
     polygons: list[np.ndarray]
     chars: list[np.ndarray | None]
     confidence: np.ndarray
     valid: np.ndarray | None = None
+    texts: list[str | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,13 @@ def draw_score_maps(
     """
     chars, word_of, image_of = [np.zeros((0, 4, 2), np.float32)], [], []
     for index, image in enumerate(images):
-        for word, confidence in zip(image.chars, image.confidence):
+        texts = image.texts or [None] * len(image.chars)
+        for word, confidence, text in zip(image.chars, image.confidence, texts):
             if word is not None and len(word) and confidence > 0:
                 chars.append(np.asarray(word, dtype=np.float32))
-                word_of.append(len(word))
-                image_of.append(index)
+                parts = words_of_line(text, len(word))
+                word_of += parts
+                image_of += [index] * len(parts)
     lengths = torch.tensor(word_of, dtype=torch.long)
     quads = torch.from_numpy(np.concatenate(chars))
     word = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
@@ -108,6 +114,15 @@ def draw_score_maps(
         confidence=_confidence_map(images, size, device),
         skipped=skipped,
     )
+
+
+def words_of_line(text: str | None, count: int) -> list[int]:
+    """Numbers of characters between the spaces of a text; all of them where it has none, or where
+    it is not the text of ``count`` characters."""
+    if text is None or len(text.split()) < 2:
+        return [count]
+    parts = [visible for visible in map(visible_length, text.split()) if visible]
+    return parts if sum(parts) == count else [count]
 
 
 def _confidence_map(
@@ -155,10 +170,18 @@ class GaussianCharLabels(BaseTransform):
     Args:
         stride (int): Input pixels for each pixel of the network's maps.
         sigma, enlarge (float): See `mmtextplug.craft.gaussian.render_gaussians`.
+        bridge_spaces (bool): Whether characters on both sides of a space in a text have affinity,
+            for data whose unit is the line.
     """
 
-    def __init__(self, stride: int = 2, sigma: float = SIGMA, enlarge: float = ENLARGE) -> None:
-        self.stride = stride
+    def __init__(
+        self,
+        stride: int = 2,
+        sigma: float = SIGMA,
+        enlarge: float = ENLARGE,
+        bridge_spaces: bool = False,
+    ) -> None:
+        self.stride, self.bridge_spaces = stride, bridge_spaces
         self.shape = dict(sigma=sigma, enlarge=enlarge)
 
     def transform(self, results: dict) -> dict:
@@ -170,6 +193,7 @@ class GaussianCharLabels(BaseTransform):
             chars=[None if c is None else c / self.stride for c in results["gt_chars"]],
             confidence=char_confidence(results),
             valid=None if valid is None else valid / self.stride,
+            texts=None if self.bridge_spaces else results.get("gt_texts"),
         )
         maps = draw_score_maps([words], size, **self.shape)
         stacked = torch.cat([maps.region, maps.affinity, maps.confidence])
@@ -177,7 +201,10 @@ class GaussianCharLabels(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(stride={self.stride}, {self.shape})"
+        return (
+            f"{type(self).__name__}(stride={self.stride}, {self.shape}, "
+            f"bridge_spaces={self.bridge_spaces})"
+        )
 
 
 def char_confidence(results: dict) -> np.ndarray:

@@ -35,8 +35,94 @@ _DECODE_ERRORS = (
 )
 
 
+class TextImagesDataset(BaseDataset):
+    """What datasets of text images have in common: image files that cannot be read stop nothing.
+
+    While training they are replaced by others, counted and reported; in test mode, where every
+    image counts, they raise an error that names them.
+
+    Args:
+        **kwargs: See ``mmengine.dataset.BaseDataset``.
+    """
+
+    METAINFO: ClassVar[dict] = dict(
+        dataset_type="TextDetDataset", task_name="textdet", category=[dict(id=0, name="text")]
+    )
+
+    def __init__(self, *args, **kwargs) -> None:
+        # Shared with the data workers, so that their counts add up.
+        self.unreadable = torch.zeros((), dtype=torch.long).share_memory_()
+        # Each is reported once by each worker.
+        self._reported: set[str] = set()
+        super().__init__(*args, **kwargs)
+
+    def __getitem__(self, idx: int) -> dict:
+        """Sample ``idx`` after the pipeline; while training another one where it is of no use.
+
+        Raises:
+            ValueError: If ``max_refetch`` others are of no use either; in test mode, if the image
+                cannot be read.
+        """
+        self.full_init()
+        if self.test_mode:
+            return super().__getitem__(idx)
+        for _ in range(self.max_refetch + 1):
+            data = self.prepare_data(idx)
+            if data is not None:
+                return data
+            idx = self._rand_another()
+        raise ValueError(
+            f"{self.ann_file}: no usable sample in {self.max_refetch + 1} tries: "
+            f"{len(self._reported)} of {len(self)} image files cannot be read "
+            f"({int(self.unreadable)} skipped so far). Check data_root, data_prefix and the files."
+        )
+
+    def prepare_data(self, idx: int) -> dict | None:
+        """Run the pipeline on a sample; None, after a report, if its image cannot be read.
+
+        Raises:
+            ValueError: In test mode, where every image counts.
+        """
+        try:
+            return super().prepare_data(idx)
+        except (*_DECODE_ERRORS, AssertionError, cv2.error) as error:
+            path = self.get_data_info(idx)["img_path"]
+            # Loaders assert that OpenCV gave something; other errors are not about the file.
+            # OpenCV's answer alone would not do: it gives the first part of a JPEG that is cut off.
+            fault = self._image_fault(path)
+            if not fault and cv2.imread(path) is not None:
+                raise
+            fault = fault or "image file cannot be read by OpenCV"
+            if self.test_mode:
+                raise ValueError(f"{path}: {fault}. Replace or remove it.") from error
+        self.unreadable += 1
+        if path not in self._reported:
+            self._reported.add(path)
+            print_log(
+                f"{path}: skipped, {fault}; {int(self.unreadable)} skipped so far",
+                logger="current",
+                level=logging.WARNING,
+            )
+        return None
+
+    @staticmethod
+    def _image_fault(path: str) -> str:
+        if not os.path.isfile(path):
+            return "image file is missing"
+        try:
+            with Image.open(path) as image:
+                # Headers of files that are cut off are whole; only decoding finds the end missing.
+                image.load()
+        except Image.DecompressionBombError:
+            limit = 2 * Image.MAX_IMAGE_PIXELS
+            return f"image has more than {limit} pixels, the limit of PIL.Image.MAX_IMAGE_PIXELS"
+        except _DECODE_ERRORS:
+            return "image file cannot be read"
+        return ""
+
+
 @DATASETS.register_module()
-class CharTextDataset(BaseDataset):
+class CharTextDataset(TextImagesDataset):
     """Images with words and, where known, their characters.
 
     The annotation file is MMOCR's: ``metainfo`` and ``data_list``, each entry with ``img_path``,
@@ -60,16 +146,8 @@ class CharTextDataset(BaseDataset):
             can be read.
     """
 
-    METAINFO: ClassVar[dict] = dict(
-        dataset_type="TextDetDataset", task_name="textdet", category=[dict(id=0, name="text")]
-    )
-
     def __init__(self, *args, check_images: bool | None = None, **kwargs) -> None:
         self.check_images = kwargs.get("test_mode", False) if check_images is None else check_images
-        # Shared with the data workers, so that their counts add up.
-        self.unreadable = torch.zeros((), dtype=torch.long).share_memory_()
-        # Each is reported once by each worker.
-        self._reported: set[str] = set()
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -140,71 +218,7 @@ class CharTextDataset(BaseDataset):
             return "entry without a list 'instances'"
         return "" if all(isinstance(i, dict) for i in entry["instances"]) else "instance is no dict"
 
-    @staticmethod
-    def _image_fault(path: str) -> str:
-        if not os.path.isfile(path):
-            return "image file is missing"
-        try:
-            with Image.open(path) as image:
-                # Headers of files that are cut off are whole; only decoding finds the end missing.
-                image.load()
-        except Image.DecompressionBombError:
-            limit = 2 * Image.MAX_IMAGE_PIXELS
-            return f"image has more than {limit} pixels, the limit of PIL.Image.MAX_IMAGE_PIXELS"
-        except _DECODE_ERRORS:
-            return "image file cannot be read"
-        return ""
-
     def _report(self, faults: Counter[str], fault: str, where: str) -> None:
         faults[fault] += 1
         if faults[fault] <= _EXAMPLES:
             print_log(f"{self.ann_file}: {where}: {fault}", logger="current", level=logging.WARNING)
-
-    def __getitem__(self, idx: int) -> dict:
-        """Sample ``idx`` after the pipeline; while training another one where it is of no use.
-
-        Raises:
-            ValueError: If ``max_refetch`` others are of no use either; in test mode, if the image
-                cannot be read.
-        """
-        self.full_init()
-        if self.test_mode:
-            return super().__getitem__(idx)
-        for _ in range(self.max_refetch + 1):
-            data = self.prepare_data(idx)
-            if data is not None:
-                return data
-            idx = self._rand_another()
-        raise ValueError(
-            f"{self.ann_file}: no usable sample in {self.max_refetch + 1} tries: "
-            f"{len(self._reported)} of {len(self)} image files cannot be read "
-            f"({int(self.unreadable)} skipped so far). Check data_root, data_prefix and the files."
-        )
-
-    def prepare_data(self, idx: int) -> dict | None:
-        """Run the pipeline on a sample; None, after a report, if its image cannot be read.
-
-        Raises:
-            ValueError: In test mode, where every image counts.
-        """
-        try:
-            return super().prepare_data(idx)
-        except (*_DECODE_ERRORS, AssertionError, cv2.error) as error:
-            path = self.get_data_info(idx)["img_path"]
-            # Loaders assert that OpenCV gave something; other errors are not about the file.
-            # OpenCV's answer alone would not do: it gives the first part of a JPEG that is cut off.
-            fault = self._image_fault(path)
-            if not fault and cv2.imread(path) is not None:
-                raise
-            fault = fault or "image file cannot be read by OpenCV"
-            if self.test_mode:
-                raise ValueError(f"{path}: {fault}. Replace or remove it.") from error
-        self.unreadable += 1
-        if path not in self._reported:
-            self._reported.add(path)
-            print_log(
-                f"{path}: skipped, {fault}; {int(self.unreadable)} skipped so far",
-                logger="current",
-                level=logging.WARNING,
-            )
-        return None

@@ -120,6 +120,7 @@ def generate_maps(instances: InstanceData, size: tuple[int, int], scale: np.ndar
         polygons=[polygon * scale for polygon in _polygons(instances)],
         chars=[None if c is None else np.asarray(c, np.float32) * scale for c in instances.chars],
         confidence=_numpy(confidence).astype(np.float32),
+        texts=instances.get("texts"),
     )
     maps = draw_score_maps([labels], size)
     return np.stack([maps.region[0].numpy(), maps.affinity[0].numpy()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mmtextplug.craft.targets import (
     WordLabels,
     char_confidence,
     draw_score_maps,
+    words_of_line,
 )
 from mmtextplug.datasets.transforms.packing import PackCharInputs
 from mmtextplug.geometry import convex_quads
@@ -274,5 +276,40 @@ def test_a_sample_without_words_is_background_everywhere():
 
 def test_its_repr_names_its_settings():
     assert repr(GaussianCharLabels(stride=4, sigma=0.5)) == (
-        "GaussianCharLabels(stride=4, {'sigma': 0.5, 'enlarge': 1.5})"
+        "GaussianCharLabels(stride=4, {'sigma': 0.5, 'enlarge': 1.5}, bridge_spaces=False)"
     )
+
+
+# --- spaces -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "parts"),
+    [
+        (None, 5, [5]), ("abcde", 5, [5]), ("ab cde", 5, [2, 3]), ("  ab  c d ", 4, [2, 1, 1]),
+        ("ab cd", 5, [5]), ("e\u0301 b", 2, [1, 1]), ("a \u200b b", 2, [1, 1]), ("", 3, [3]),
+    ],
+)  # fmt: skip
+def test_words_of_a_line(text, count, parts):
+    assert words_of_line(text, count) == parts
+
+
+def test_a_space_has_no_affinity_unless_it_is_bridged():
+    chars = word_of(0, 10, 20, 30)
+    line = labels((box(0, 8, 38, 16), chars, 1.0))
+    spaced = replace(line, texts=["ab cd"])
+    affinity = draw_score_maps([spaced], (24, 44)).affinity[0]
+    assert affinity[12, 9] == affinity[12, 29] == 1  # a-b and c-d
+    assert affinity[12, 19] == 0
+    np.testing.assert_array_equal(
+        draw_score_maps([spaced], (24, 44)).region, draw_score_maps([line], (24, 44)).region
+    )
+    bridged = draw_score_maps([line], (24, 44)).affinity[0]
+    assert bridged[12, 19] == 1
+    results = dict(
+        img=np.zeros((24, 44, 3), np.uint8), gt_polygons=[box(0, 8, 38, 16).ravel()],
+        gt_chars=[chars], gt_ignored=np.array([False]), gt_texts=["ab cd"],
+    )  # fmt: skip
+    for bridge, expected in ((False, affinity), (True, bridged)):
+        drawn = GaussianCharLabels(stride=1, bridge_spaces=bridge)(dict(results))
+        np.testing.assert_array_equal(drawn["gt_score_maps"][1], expected)

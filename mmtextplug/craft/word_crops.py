@@ -1,0 +1,168 @@
+"""Words without characters, cut out of a batch of images and laid straight, for a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from mmtextplug.craft.rectify import VERTICAL, Band, sampling_grid, word_band
+from mmtextplug.datasets.graphemes import slots
+
+DIVISOR = 32
+"""Crops are padded to multiples of the network's coarsest stride."""
+
+
+@dataclass(frozen=True)
+class WordCrop:
+    """A word to be labelled, or what the image shows of it.
+
+    Attributes:
+        image (int): Its image in the batch.
+        word (int): Its place in ``gt_instances``.
+        band (Band): In pixels of the image.
+        places (list[bool] | None): Of its text, False for a space; None if the text is unknown.
+    """
+
+    image: int
+    word: int
+    band: Band
+    places: list[bool] | None
+
+
+def words_without_characters(
+    samples: Sequence[BaseDataElement], *, vertical: float = VERTICAL
+) -> tuple[list[WordCrop], int]:
+    """What there is to label in a batch, after all augmentation.
+
+    Words that are ignored, have characters already, or lie outside of the image cost nothing. Of a
+    word that the border cuts, the places of its text whose middles are in the image remain.
+
+    Args:
+        samples (Sequence[BaseDataElement]): With ``gt_instances`` as ``PackCharInputs`` makes them.
+        vertical (float): See `word_band`.
+
+    Returns:
+        tuple[list[WordCrop], int]: The words; and how many cannot be labelled: without area, or
+        without a visible character in their text.
+    """
+    crops, hopeless = [], 0
+    for index, sample in enumerate(samples):
+        instances = sample.gt_instances
+        if "chars" not in instances or not any(chars is None for chars in instances.chars):
+            continue
+        texts = instances.texts if "texts" in instances else [None] * len(instances)
+        for word, (polygon, chars, text, ignored) in enumerate(
+            zip(instances.polygons, instances.chars, texts, np.asarray(instances.ignored))
+        ):
+            if chars is not None or ignored:
+                continue
+            places = None if text is None else slots(text)
+            length = None if places is None else sum(places)
+            band = None if length == 0 else word_band(polygon, length=length, vertical=vertical)
+            if band is None:
+                hopeless += 1
+                continue
+            seen = _visible(band, places, sample.img_shape[:2])
+            if seen is not None:
+                crops.append(WordCrop(index, word, *seen))
+    return crops, hopeless
+
+
+def _visible(
+    band: Band, places: list[bool] | None, shape: tuple[int, int]
+) -> tuple[Band, list[bool] | None] | None:
+    """The section of a word that is in the image, and its places; None if there is none."""
+    count = max(round(band.length / band.height), 1) if places is None else len(places)
+    middles = np.stack([np.arange(count), np.zeros(count)], axis=1)
+    x, y = band.to_image(middles, (count, 1)).T
+    inside = (x > -0.5) & (y > -0.5) & (x < shape[1] - 0.5) & (y < shape[0] - 0.5)
+    if inside.all():
+        return band, places
+    first, stop = _longest_run(inside)
+    seen = None if places is None else places[first:stop]
+    if first == stop or (seen is not None and not any(seen)):
+        return None
+    section = band.part(first / count, stop / count)
+    return None if section is None else (section, seen)
+
+
+def _longest_run(flags: np.ndarray) -> tuple[int, int]:
+    edges = np.flatnonzero(np.diff(np.r_[False, flags, False]))
+    if not len(edges):
+        return 0, 0
+    starts, stops = edges[::2], edges[1::2]
+    best = int((stops - starts).argmax())
+    return int(starts[best]), int(stops[best])
+
+
+def buckets(
+    sizes: Sequence[tuple[int, int]], max_pixels: int, waste: float = 1.25
+) -> Iterator[list[int]]:
+    """Indices of crops of similar widths, to be padded to the widest of them.
+
+    Args:
+        sizes (Sequence[tuple[int, int]]): (width, height) of crops.
+        max_pixels (int): Of a bucket, padding included; a single crop may have more.
+        waste (float): The widest crop of a bucket is at most so many times as wide as the
+            narrowest, or within the multiple of `DIVISOR` above it.
+    """
+    bucket: list[int] = []
+    for index in sorted(range(len(sizes)), key=lambda i: sizes[i]):
+        if bucket:
+            width = _padded(sizes[index][0])
+            widest = max(_padded(sizes[bucket[0]][0]), int(waste * sizes[bucket[0]][0]))
+            if width > widest or (len(bucket) + 1) * width * sizes[index][1] > max_pixels:
+                yield bucket
+                bucket = []
+        bucket.append(index)
+    if bucket:
+        yield bucket
+
+
+def cut_out(images: Tensor, crops: Sequence[WordCrop], sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """Rectified words of a batch of images.
+
+    Args:
+        images (Tensor): ``(B, C, H, W)``, normalised.
+        crops (Sequence[WordCrop]): N words.
+        sizes (Sequence[tuple[int, int]]): (width, height) of each.
+
+    Returns:
+        Tensor: ``(N, C, h, w)``, the largest height and width, padded to multiples of `DIVISOR`;
+        0, the mean colour, outside of the image and where a crop is smaller.
+    """
+    width, height = (_padded(max(size[axis] for size in sizes)) for axis in (0, 1))
+    grid = sampling_grid([c.band for c in crops], sizes, (width, height), device=images.device)
+    # Bilinear sampling passes over pixels when it shrinks by more than two: such words are taken
+    # from an image that is shrunk first, by averaging.
+    levels = [
+        max(int(np.log2(max(crop.band.height / size[1], 1))), 0) for crop, size in zip(crops, sizes)
+    ]
+    out = images.new_zeros((len(crops), images.shape[1], height, width))
+    shrunk: dict[tuple[int, int], Tensor] = {}
+    for key in sorted({(crop.image, level) for crop, level in zip(crops, levels)}):
+        image, level = key
+        level = min(level, int(np.log2(min(images.shape[2:]))))
+        source = images[image : image + 1]
+        shrunk[key] = F.avg_pool2d(source, 2**level) if level else source
+        members = [i for i, crop in enumerate(crops) if (crop.image, levels[i]) == key]
+        extent = grid.new_tensor(shrunk[key].shape[:1:-1]) * 2**level
+        # One image for all crops, one below the other: nothing is copied for each.
+        where = ((grid[members] + 0.5) * (2 / extent) - 1).flatten(0, 1)[None]
+        found = F.grid_sample(shrunk[key], where.to(images.dtype), align_corners=False)
+        out[members] = found.view(-1, len(members), height, width).transpose(0, 1)
+    columns = torch.arange(width, device=images.device)
+    rows = torch.arange(height, device=images.device)
+    limits = torch.tensor(sizes, device=images.device)
+    inside = (columns < limits[:, :1])[:, None, :] & (rows < limits[:, 1:])[:, :, None]
+    return out * inside[:, None]
+
+
+def _padded(side: int) -> int:
+    return -(-side // DIVISOR) * DIVISOR

@@ -1,0 +1,316 @@
+"""The index of SynthText: ``gt.mat`` read into flat arrays, and flat arrays written to a folder.
+
+The folder holds a manifest, ``index.json``, and one ``.npy`` file for each entry of `ARRAYS`, to
+be mapped into memory by `mmtextplug.datasets.synthtext`. What is wrong with the annotations is
+the matter of `mmtextplug.datasets.synthtext_repair`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+FORMAT = "mmtextplug SynthText index"
+VERSION = 1
+MANIFEST = "index.json"
+
+ARRAYS = {
+    "names": ("|u1", ()),
+    "texts": ("|u1", ()),
+    "starts": ("<i8", (4,)),
+    "sizes": ("<i4", (2,)),
+    "lengths": ("<i4", (2,)),
+    "words": ("<f4", (4, 2)),
+    "chars": ("<f4", (4, 2)),
+}
+"""Type and shape of a row of each array.
+
+``names`` and ``texts`` are UTF-8. ``starts`` has a row for each image and one more: where its name,
+its words, their texts and their characters begin. ``sizes`` is (height, width) of each image, zero
+if not known. ``lengths`` has a row for each word: bytes of its text, number of its characters (0 if
+they are unknown). ``words`` and ``chars`` are quads in pixels, clockwise from the top left.
+"""
+
+_HEADER = 128  # bytes before the data of an .npy file
+# Lone halves of UTF-16 pairs may come out of MATLAB's strings.
+ENCODING = ("utf-8", "surrogatepass")
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What ``gt.mat`` says, as it says it.
+
+    Attributes:
+        names (list[str]): N image files; '' where there is none.
+        texts (list[str]): N, all lines of text of an image.
+        words (np.ndarray): ``(W, 4, 2)`` float32, the word boxes of all images.
+        word_counts (np.ndarray): ``(N,)`` int64; -1 for boxes of an image that are no boxes.
+        chars (np.ndarray): ``(C, 4, 2)`` float32, the character boxes of all images.
+        char_counts (np.ndarray): ``(N,)`` int64, as ``word_counts``.
+    """
+
+    names: list[str]
+    texts: list[str]
+    words: np.ndarray
+    word_counts: np.ndarray
+    chars: np.ndarray
+    char_counts: np.ndarray
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some images of an index: n images, W words, C characters.
+
+    Attributes:
+        names (list[str]): n.
+        sizes (np.ndarray): ``(n, 2)`` height and width; 0 if not known.
+        word_counts (np.ndarray): ``(n,)``.
+        texts (list[str]): W.
+        words (np.ndarray): ``(W, 4, 2)``.
+        char_counts (np.ndarray): ``(W,)``; 0 where the characters are unknown.
+        chars (np.ndarray): ``(C, 4, 2)``.
+    """
+
+    names: list[str]
+    sizes: np.ndarray
+    word_counts: np.ndarray
+    texts: list[str]
+    words: np.ndarray
+    char_counts: np.ndarray
+    chars: np.ndarray
+
+
+def read_gt_mat(path: Path, progress: Callable[[str], None] = lambda what: None) -> GroundTruth:
+    """Read SynthText's ground truth; its 858,750 images take minutes and some gigabytes.
+
+    Args:
+        path (Path): MATLAB file up to version 7 with the cell arrays ``imnames``, ``txt``,
+            ``wordBB`` (2x4xN, or 2x4 for one word) and ``charBB``.
+        progress (Callable): Called with the name of each variable before it is read.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no such file, or cut off.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; it belongs to the download of SynthText")
+    columns = {}
+    # One by one, and shrunk at once: all of them as SciPy gives them would not fit many machines.
+    for name, convert in (
+        ("imnames", lambda cells: [next(iter(_strings(cell)), "").strip() for cell in cells]),
+        ("txt", lambda cells: ["\n".join(_strings(cell)) for cell in cells]),
+        ("wordBB", _boxes),
+        ("charBB", _boxes),
+    ):
+        progress(name)
+        columns[name] = convert(_read_cells(path, name))
+    words, word_counts = columns["wordBB"]
+    chars, char_counts = columns["charBB"]
+    lengths = {
+        "imnames": len(columns["imnames"]),
+        "txt": len(columns["txt"]),
+        "wordBB": len(word_counts),
+        "charBB": len(char_counts),
+    }
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"{path}: variables of different lengths: {lengths}; download it again")
+    return GroundTruth(columns["imnames"], columns["txt"], words, word_counts, chars, char_counts)
+
+
+def _read_cells(path: Path, name: str) -> np.ndarray:
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        content = loadmat(path, variable_names=[name], appendmat=False)
+    except NotImplementedError:
+        raise ValueError(
+            f"{path}: MATLAB 7.3 files are not supported; save it in MATLAB with '-v7'"
+        ) from None
+    except (
+        *(MatReadError, ValueError, TypeError, KeyError, IndexError, AttributeError),
+        *(OSError, EOFError, MemoryError, zlib.error, struct.error),
+    ) as error:
+        raise ValueError(
+            f"{path}: {name} cannot be read ({type(error).__name__}: {error}); the file is cut off,"
+            " damaged or no MATLAB file, or memory is short: download it again"
+        ) from error
+    cells = content.get(name)
+    if cells is None or cells.dtype != object:
+        raise ValueError(f"{path}: no cell array {name!r} in it; this is not SynthText's gt.mat")
+    return cells.ravel()
+
+
+def _strings(cell: np.ndarray) -> list[str]:
+    cell = np.asarray(cell)
+    if cell.dtype == object:
+        return [text for inner in cell.ravel() for text in _strings(inner)]
+    return cell.ravel().tolist() if cell.dtype.kind == "U" else []
+
+
+def _boxes(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Empties the cells: both forms of all boxes would need twice the memory."""
+    counts = np.full(len(cells), -1, np.int64)
+    for i, cell in enumerate(cells):
+        cell = np.asarray(cell)
+        if cell.size == 0:
+            counts[i] = 0
+        elif cell.shape[:2] == (2, 4) and cell.ndim in (2, 3) and cell.dtype.kind in "iuf":
+            counts[i] = cell.size // 8
+    ends = np.cumsum(np.maximum(counts, 0))
+    quads = np.empty((int(ends[-1]) if len(ends) else 0, 4, 2), np.float32)
+    with np.errstate(over="ignore"):
+        for i in np.flatnonzero(counts > 0):
+            quads[ends[i] - counts[i] : ends[i]] = cells[i].reshape(2, 4, -1).transpose(2, 1, 0)
+            cells[i] = None
+    return quads, counts
+
+
+def check_target(out: Path, overwrite: bool = False) -> dict | None:
+    """Whether an index may be written to a folder.
+
+    Args:
+        out (Path): The folder.
+        overwrite (bool): Whether an index that is there may be replaced.
+
+    Returns:
+        dict | None: The manifest of the index that is there and stays; None to write.
+
+    Raises:
+        ValueError: If something else is there, or an index that cannot be read.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return None
+    manifest = out / MANIFEST
+    if not manifest.is_file():
+        raise ValueError(f"{out}: is there, and is no index of this tool; name another --out")
+    if overwrite:
+        return None
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT or content["version"] != VERSION:
+            raise ValueError("another version")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{manifest}: cannot be used ({error}); replace with --overwrite"
+        ) from error
+    return content
+
+
+def write_index(
+    out: Path,
+    chunks: Iterable[Chunk],
+    *,
+    source: Mapping[str, object] | None = None,
+    faults: Mapping[str, int] | None = None,
+) -> dict:
+    """Write an index; the folder is there when all of it is, and stays as it was if that fails.
+
+    Args:
+        out (Path): The folder; an index in it is replaced.
+        chunks (Iterable[Chunk]): The images, in order.
+        source (Mapping, optional): What the manifest is to say about the origin.
+        faults (Mapping, optional): Likewise, about faults; read after the last chunk.
+
+    Returns:
+        dict: The manifest: ``format``, ``version``, ``source``, ``counts``, ``faults``, and
+        ``arrays``, the number of rows of each.
+
+    Raises:
+        OSError: If there is no space, or no permission.
+        ValueError: If there is no image.
+    """
+    out = Path(os.path.abspath(out))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+    try:
+        rows = _write_arrays(partial, chunks)
+        images, words = rows["sizes"], rows["words"]
+        if not images:
+            raise ValueError(f"{out}: not written: no usable image")
+        manifest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "source": dict(source or {}),
+            "counts": {"images": images, "words": words, "characters": rows["chars"]},
+            "faults": dict(faults or {}),
+            "arrays": rows,
+        }
+        text = json.dumps(manifest, indent=1, ensure_ascii=False)
+        (partial / MANIFEST).write_text(text, encoding="utf-8")
+        partial.chmod(0o777 & ~_umask())  # a temporary folder is its owner's alone
+        old = partial.with_suffix(".old")
+        if out.exists():
+            out.rename(old)
+        partial.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return manifest
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _write_arrays(folder: Path, chunks: Iterable[Chunk]) -> dict[str, int]:
+    rows = dict.fromkeys(ARRAYS, 0)
+    with ExitStack() as stack:
+        files = {
+            name: stack.enter_context(open(folder / f"{name}.npy", "wb", buffering=1 << 20))
+            for name in ARRAYS
+        }
+
+        def append(name: str, values: np.ndarray) -> None:
+            dtype, row = ARRAYS[name]
+            values = np.ascontiguousarray(values, dtype=dtype).reshape(-1, *row)
+            files[name].write(values.tobytes())
+            rows[name] += len(values)
+
+        for file in files.values():
+            file.write(bytes(_HEADER))
+        append("starts", np.zeros((1, 4)))
+        end = np.zeros((1, 4), np.int64)
+        for chunk in chunks:
+            starts = end + _ends(chunk, append)
+            append("starts", starts)
+            end = starts[-1:] if len(starts) else end
+        for name, file in files.items():
+            file.seek(0)
+            file.write(_npy_header(*ARRAYS[name], rows[name]))
+    return rows
+
+
+def _ends(chunk: Chunk, append: Callable[[str, np.ndarray], None]) -> np.ndarray:
+    """Append a chunk's rows; return where its images end, ``(n, 4)``, counted from its start."""
+    names = [name.encode(*ENCODING) for name in chunk.names]
+    texts = [text.encode(*ENCODING) for text in chunk.texts]
+    lengths = np.stack([np.array([len(t) for t in texts], np.int64), chunk.char_counts], 1)
+    append("names", np.frombuffer(b"".join(names), np.uint8))
+    append("texts", np.frombuffer(b"".join(texts), np.uint8))
+    append("sizes", chunk.sizes)
+    append("lengths", lengths)
+    append("words", chunk.words)
+    append("chars", chunk.chars)
+    last = np.cumsum(chunk.word_counts)
+    totals = np.concatenate([np.zeros((1, 2), np.int64), np.cumsum(lengths, axis=0)])
+    return np.column_stack([np.cumsum([len(n) for n in names]), last, totals[last]])
+
+
+def _npy_header(dtype: str, row: tuple[int, ...], count: int) -> bytes:
+    """Header of version 1.0 of NumPy's format, of a fixed size: it is written last."""
+    text = repr({"descr": dtype, "fortran_order": False, "shape": (count, *row)})
+    size = _HEADER - 10
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", size) + text.ljust(size - 1).encode() + b"\n"
