@@ -201,7 +201,8 @@ class PseudoCharLabelHook(Hook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Save the teacher beside the network."""
         checkpoint[_SAVED_AS] = {
-            key: value.cpu() for key, value in self.teacher.module.state_dict().items()
+            key: value.to("cpu", copy=True)
+            for key, value in self.teacher.module.state_dict().items()
         }
 
     def before_train(self, runner: Runner) -> None:

@@ -337,8 +337,9 @@ def _rectangle(polygon: np.ndarray) -> np.ndarray:
     corners = cv2.boxPoints(cv2.minAreaRect(local)).astype(np.float64) + polygon[0]
     half = max(len(polygon) // 2, 2)
     reading = polygon[half - 1] - polygon[0]
-    if len(polygon) > 4:
-        reading = reading + polygon[-half] - polygon[-1]
+    if len(polygon) > 3:
+        # The upper side counts more: the lower one of a crossed outline runs against it.
+        reading = 2 * reading + polygon[-half] - polygon[-1]
     sides = _sides(corners)
     agreement = sides @ reading / np.maximum(_norm(sides), 1e-9)
     return np.roll(corners, -int(agreement.argmax()), axis=0)
