@@ -2,8 +2,9 @@
 # 8 GPUs with 6 images each; for another number of GPUs change batch_size, or let
 # `--auto-scale-lr` adapt the learning rate.
 #
-# Data: SynthText with its character boxes, converted to `CharTextDataset`'s JSON:
-#   data/synthtext/train.json, data/synthtext/imgs/1/..., with `chars` in each instance.
+# Data: SynthText's images in data/synthtext/imgs/1/..., and an index of its gt.mat:
+#   python tools/datasets/synthtext_index.py data/synthtext/gt.mat data/synthtext/imgs \
+#       --out data/synthtext/index
 # Validation: any word-annotated set in MMOCR's JSON; here ICDAR 2013, whose focused text is
 # closest to SynthText's.
 _base_ = ["../_base_/default_runtime.py", "_base_craft_vgg16bn.py"]
@@ -52,9 +53,9 @@ train_dataloader = dict(
     dataset=dict(
         type="SeededDataset",
         dataset=dict(
-            type="CharTextDataset",
+            type="SynthTextDataset",
             data_root="data/synthtext",
-            ann_file="train.json",
+            index="index",
             data_prefix=dict(img_path="imgs"),
             pipeline=train_pipeline,
         ),

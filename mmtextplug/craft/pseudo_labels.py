@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +24,13 @@ from mmtextplug.checkpoint import load_weights
 from mmtextplug.craft.char_split import BACKGROUND, FOREGROUND, Split, split_word
 from mmtextplug.craft.rectify import VERTICAL
 from mmtextplug.craft.teacher import Teacher
-from mmtextplug.craft.word_crops import WordCrop, buckets, cut_out, words_without_characters
+from mmtextplug.craft.word_crops import (
+    DIVISOR,
+    WordCrop,
+    buckets,
+    cut_out,
+    words_without_characters,
+)
 
 _SAVED_AS = "pseudo_char_label_teacher"
 # So many steps in a row without any character found, and the user hears of it.
@@ -53,6 +60,8 @@ class WordLabeller:
     Args:
         crop_height (int): Height in pixels that words are rectified to. 96 and 128 find some more
             characters and cost two and four times as much.
+        max_zoom (float): Small words are enlarged no further than this, rounded up to a multiple of
+            32 pixels: enlarging costs the teacher's time and shows it nothing new.
         max_crop_width (int): Longer words are squeezed.
         crop_pixels (int): Pixels of words that the teacher sees at once.
         foreground, background (float): See `mmtextplug.craft.char_split.split_word`. Teachers whose
@@ -65,6 +74,7 @@ class WordLabeller:
     def __init__(
         self,
         crop_height: int = 64,
+        max_zoom: float = 2.0,
         max_crop_width: int = 1024,
         crop_pixels: int = 2_000_000,
         foreground: float = FOREGROUND,
@@ -73,17 +83,21 @@ class WordLabeller:
         unknown_confidence: float = 0.5,
         threads: int = 4,
     ) -> None:
-        if crop_height < 1 or max_crop_width < 1 or threads < 1:
-            raise ValueError(
-                f"crop_height={crop_height}, max_crop_width={max_crop_width} and threads={threads} "
-                "must be 1 or more"
-            )
+        for name, value in (
+            ("crop_height", crop_height),
+            ("max_zoom", max_zoom),
+            ("max_crop_width", max_crop_width),
+            ("threads", threads),
+        ):
+            if not value >= 1:
+                raise ValueError(f"{name}={value} must be 1 or more")
         if not 0 <= unknown_confidence <= 1:
             raise ValueError(f"unknown_confidence={unknown_confidence} must be in [0, 1]")
         if not 0 <= background <= foreground:
             raise ValueError(f"background={background} must be in [0, foreground={foreground}]")
-        self.crop_height, self.max_crop_width = crop_height, max_crop_width
-        self.crop_pixels, self.vertical = crop_pixels, vertical
+        self.crop_height, self.max_zoom = crop_height, max_zoom
+        self.max_crop_width, self.crop_pixels = max_crop_width, crop_pixels
+        self.vertical = vertical
         self.thresholds = dict(foreground=foreground, background=background)
         self.unknown_confidence = unknown_confidence
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="split_word")
@@ -103,7 +117,7 @@ class WordLabeller:
             crops (Sequence[WordCrop]): See `words_without_characters`.
             amp (torch.dtype, optional): Type that the teacher runs in.
         """
-        sizes = [crop.band.size(self.crop_height, self.max_crop_width) for crop in crops]
+        sizes = [self._size(crop) for crop in crops]
         maps = []
         with torch.inference_mode():
             for bucket in buckets(sizes, self.crop_pixels):
@@ -118,6 +132,10 @@ class WordLabeller:
                 for index, score in zip(bucket, scores.cpu().numpy())
             }
         return [futures[index].result() for index in range(len(crops))]
+
+    def _size(self, crop: WordCrop) -> tuple[int, int]:
+        enough = DIVISOR * math.ceil(self.max_zoom * crop.band.height / DIVISOR)
+        return crop.band.size(min(self.crop_height, enough), self.max_crop_width)
 
     def _finish(
         self, crop: WordCrop, size: tuple[int, int], score: np.ndarray, strides: Sequence[float]

@@ -206,7 +206,7 @@ def word_band(
     quad = polygon
     if len(polygon) > 4:
         band = polygon_band(polygon)
-        if band is not None and (length == 1 or band.height <= vertical * band.length):
+        if band is not None and band.height <= vertical * band.length:
             return band
         if band is not None:
             quad = np.concatenate([band.upper[[0, -1]], band.lower[[-1, 0]]])
@@ -299,9 +299,8 @@ def _strips(upper: np.ndarray, lower: np.ndarray) -> Band | None:
     length, height = _extent(upper, lower)
     if min(length, height) < _LEAST:
         return None
-    areas = _areas(upper, lower) / (length * height)
     # Strips may narrow to nothing, at a repeated point, but not turn over.
-    if areas.sum() < _LEAST_AREA or (areas < -_FOLD).any():
+    if (_areas(upper, lower) < -_FOLD * length * height).any():
         return None
     # Both rails' lengths, not the middle line's: where that stands still, they may go on.
     walked = np.cumsum(_steps(upper) + _steps(lower))

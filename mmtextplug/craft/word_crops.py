@@ -110,14 +110,16 @@ def buckets(
         sizes (Sequence[tuple[int, int]]): (width, height) of crops.
         max_pixels (int): Of a bucket, padding included; a single crop may have more.
         waste (float): The widest crop of a bucket is at most so many times as wide as the
-            narrowest, or within the multiple of `DIVISOR` above it.
+            narrowest, or within the multiple of `DIVISOR` above it; all are padded to one height.
     """
     bucket: list[int] = []
-    for index in sorted(range(len(sizes)), key=lambda i: sizes[i]):
+    for index in sorted(range(len(sizes)), key=lambda i: (_padded(sizes[i][1]), sizes[i][0])):
         if bucket:
-            width = _padded(sizes[index][0])
-            widest = max(_padded(sizes[bucket[0]][0]), int(waste * sizes[bucket[0]][0]))
-            if width > widest or (len(bucket) + 1) * width * sizes[index][1] > max_pixels:
+            width, height = map(_padded, sizes[index])
+            narrowest = sizes[bucket[0]][0]
+            fits = width <= max(_padded(narrowest), int(waste * narrowest))
+            same = height == _padded(sizes[bucket[0]][1])
+            if not (fits and same and (len(bucket) + 1) * width * height <= max_pixels):
                 yield bucket
                 bucket = []
         bucket.append(index)

@@ -105,3 +105,12 @@ def test_keys_of_different_lengths_are_named():
     results["gt_char_confidence"] = np.ones(3)
     with pytest.raises(ValueError, match=r"a\.png: lengths differ: .*'gt_char_confidence': 3"):
         get_words(results)
+
+
+def test_characters_can_be_left_out():
+    build = TRANSFORMS.build({"type": "LoadCharAnnotations", "with_chars": False})
+    without = build.transform(dict(instances=[GOOD], ori_shape=(40, 50)))
+    assert load(GOOD, ori_shape=(40, 50))["gt_chars"][0].shape == (2, 4, 2)
+    assert without["gt_chars"] == [None]
+    np.testing.assert_array_equal(without["gt_polygons"], load(GOOD)["gt_polygons"])
+    assert repr(build) == "LoadCharAnnotations(with_chars=False)"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
@@ -21,12 +23,23 @@ class LoadCharAnnotations(BaseTransform):
     ``gt_texts`` (list of str or None), ``gt_chars`` (list of (n, 4, 2) float32 arrays, or None for
     words whose characters are unknown), ``gt_char_confidence`` (W,) float32, how far the
     characters are to be believed: 1.
+
+    Args:
+        with_chars (bool): False leaves the characters out, as if the data had words only.
     """
+
+    def __init__(self, with_chars: bool = True) -> None:
+        self.with_chars = with_chars
 
     def transform(self, results: dict) -> dict:
         size = results.get("ori_shape")
         words = [word for word, _ in (read_word(i, size) for i in results["instances"]) if word]
+        if not self.with_chars:
+            words = [replace(word, chars=None) for word in words]
         return set_words(results, words)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(with_chars={self.with_chars})"
 
 
 def set_words(results: dict, words: list[Word]) -> dict:
