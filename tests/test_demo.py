@@ -21,6 +21,11 @@ def demo(repository, monkeypatch) -> ModuleType:
     return importlib.import_module("demo")
 
 
+@pytest.fixture
+def steps(demo) -> ModuleType:
+    return importlib.import_module("demo_steps")
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -43,8 +48,8 @@ def demo(repository, monkeypatch) -> ModuleType:
         ("", None),
     ],
 )
-def test_condense(demo, line, expected):
-    assert demo.condense(line) == expected
+def test_condense(steps, line, expected):
+    assert steps.condense(line) == expected
 
 
 @pytest.mark.parametrize(
@@ -85,33 +90,77 @@ def test_a_training_is_known_by_its_settings_and_data(demo, tmp_path):
 
 
 def test_the_last_checkpoint_is_evaluated_not_the_best(demo, tmp_path):
-    steps = demo.Demo.__new__(demo.Demo)
-    steps.work_dir = tmp_path
+    stage = demo.Stage("config.py", tmp_path, "key", 0)
     (tmp_path / "best_icdar_hmean_iter_4.pth").touch()
-    assert steps._checkpoint(required=False) is None
+    assert stage.checkpoint(required=False) is None
     with pytest.raises(demo.DemoError, match="no checkpoint"):
-        steps._checkpoint()
+        stage.checkpoint()
     (tmp_path / "last_checkpoint").write_text(f"{tmp_path / 'iter_8.pth'}\n")
-    assert steps._checkpoint(required=False) is None
+    assert stage.checkpoint(required=False) is None
     (tmp_path / "iter_8.pth").touch()
-    assert steps._checkpoint() == tmp_path / "iter_8.pth"
+    assert stage.checkpoint() == tmp_path / "iter_8.pth"
 
 
-def test_set_aside_never_overwrites(demo, tmp_path):
+def test_a_weak_stage_is_known_by_both_configs_and_starts_from_the_strong_one(
+    demo, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(demo, "fingerprint", lambda config, plan: config.stem[-4:])
+    whole = demo.Demo(dataclasses.replace(demo.FAST, work_dir=tmp_path / "run"), 0)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "iter_8.pth").touch()
+    (tmp_path / "run" / "last_checkpoint").write_text(f"{tmp_path / 'run' / 'iter_8.pth'}\n")
+    assert whole.strong.key == "demo"
+    assert whole.weak.key == "demo-weak"
+    assert whole.weak.work_dir == tmp_path / "run_weak"
+    assert whole.weak.options[-1] == f"load_from={tmp_path / 'run' / 'iter_8.pth'}"
+    results, trained = [], []
+    monkeypatch.setattr(
+        demo.Stage, "evaluate", lambda self, path, to: results.append((path.name, to.name)) or ""
+    )
+    monkeypatch.setattr(demo.Stage, "train", lambda self: trained.append(self.config) or "")
+    (tmp_path / "run_weak").mkdir()
+    (tmp_path / "run_weak" / "iter_4.pth").touch()
+    (tmp_path / "run_weak" / "last_checkpoint").write_text(str(tmp_path / "run_weak/iter_4.pth"))
+    assert whole.train_weakly() == ""
+    assert trained == [demo.WEAK_CONFIG]
+    assert results == [("iter_8.pth", "weak_before.json"), ("iter_4.pth", "weak_after.json")]
+
+
+def test_what_is_done_is_not_done_again(demo, tmp_path, monkeypatch):
+    stage = demo.Stage("config.py", tmp_path, "key", 0)
+    checkpoint = tmp_path / "iter_8.pth"
+    checkpoint.touch()
+    (tmp_path / "last_checkpoint").write_text(str(checkpoint))
+    demo.State(tmp_path / "demo.json").write(key="key", finished=True)
+    assert stage.train() == "done before"
+    result = tmp_path / "result.json"
+    demo.State(result).write(made_from=stage.made_from(checkpoint), hmean=0.5)
+    assert stage.evaluate(checkpoint, result) == "done before"
+    assert demo.State(result).read()["hmean"] == 0.5
+    os.utime(checkpoint, (1, 1))  # another one of the same name
+    called = []
+    stages = importlib.import_module("demo_stage")
+    monkeypatch.setattr(stages, "run", lambda *args: called.append(args[0][1]))
+    with pytest.raises(demo.DemoError, match="left no metrics"):
+        stage.evaluate(checkpoint, result)
+    assert called == ["tools/test.py"]
+
+
+def test_set_aside_never_overwrites(steps, tmp_path):
     for content in ("first", "second"):
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "x").write_text(content)
-        demo.set_aside(tmp_path / "run")
+        steps.set_aside(tmp_path / "run")
     assert (tmp_path / "run.1" / "x").read_text() == "first"
     assert (tmp_path / "run.2" / "x").read_text() == "second"
     assert not (tmp_path / "run").exists()
 
 
-def test_run_shows_some_keeps_all_and_quotes_failures(demo, tmp_path, capsys):
+def test_run_shows_some_keeps_all_and_quotes_failures(demo, steps, tmp_path, capsys):
     log = tmp_path / "log" / "all.txt"
     code = "print('one'); print('two'); raise SystemExit(3)"
     with (tmp_path / "lock").open("a") as lock, pytest.raises(demo.DemoError) as raised:
-        demo.run(
+        steps.run(
             [sys.executable, "-c", code],
             log,
             lock.fileno(),
@@ -132,7 +181,7 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
-def test_stopping_ends_the_helpers_of_a_command(demo, tmp_path):
+def test_stopping_ends_the_helpers_of_a_command(steps, tmp_path):
     code = "import os, time; os.fork(); os.write(1, b'%d\\n' % os.getpid()); time.sleep(60)"
     pids: list[int] = []
 
@@ -142,7 +191,7 @@ def test_stopping_ends_the_helpers_of_a_command(demo, tmp_path):
             raise KeyboardInterrupt
 
     with (tmp_path / "lock").open("a") as lock, pytest.raises(KeyboardInterrupt):
-        demo.run([sys.executable, "-c", code], tmp_path / "log", lock.fileno(), show)
+        steps.run([sys.executable, "-c", code], tmp_path / "log", lock.fileno(), show)
     for _ in range(100):
         if not any(alive(pid) for pid in pids):
             break

@@ -1,5 +1,6 @@
 #!/usr/bin/env python
-"""Generate text, train a light CRAFT on it, evaluate it and draw what it sees.
+"""Generate text, train a light CRAFT on it, evaluate it, draw what it sees, and teach it another
+kind of text of which it is given word boxes only.
 
 `make demo` runs it inside the environment. Every step that is done is skipped by the next run, and
 one that was stopped, by Ctrl-C or killed, goes on from where it was.
@@ -17,9 +18,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo_steps import ROOT, DemoError, State, condense, elapsed, only_one, run, set_aside, started
+from demo_stage import Stage
+from demo_steps import ROOT, DemoError, State, elapsed, only_one, started
 
 CONFIG = "configs/craft/craft_resnet18_demo.py"
+WEAK_CONFIG = "configs/craft/craft_resnet18_demo_weak.py"
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Plan:
     Attributes:
         data, work_dir, out: Where pictures, checkpoints and results go.
         num_train, num_val, size: Of the generated pictures.
-        options: Settings that replace those of the config.
+        options, weak_options: Settings that replace those of the configs.
     """
 
     data: Path
@@ -39,6 +42,7 @@ class Plan:
     num_val: int
     size: int
     options: tuple[str, ...] = ()
+    weak_options: tuple[str, ...] = ()
 
 
 FULL = Plan(
@@ -68,6 +72,16 @@ FAST = Plan(
         "val_dataloader.dataset.data_root=data/generated_text_fast",
         "test_dataloader.dataset.data_root=data/generated_text_fast",
     ),
+    weak_options=(
+        "train_cfg.max_iters=4",
+        "train_cfg.val_interval=4",
+        "default_hooks.checkpoint.interval=4",
+        "default_hooks.logger.interval=2",
+        "train_dataloader.batch_size=4",
+        "train_dataloader.dataset.dataset.datasets.0.data_root=data/generated_text_fast",
+        "val_dataloader.dataset.num_samples=4",
+        "test_dataloader.dataset.num_samples=4",
+    ),
 )
 
 
@@ -79,7 +93,7 @@ def fingerprint(config: Path, plan: Plan) -> str:
     text = json.dumps(
         Config.fromfile(config, import_custom_modules=False).to_dict(), sort_keys=True, default=str
     )
-    made_from = (text, plan.options, plan.num_train, plan.num_val, plan.size)
+    made_from = (text, plan.options, plan.weak_options, plan.num_train, plan.num_val, plan.size)
     return hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
 
 
@@ -87,9 +101,10 @@ class Demo:
     """The steps, each of which finds out whether it is done."""
 
     def __init__(self, plan: Plan, lock: int) -> None:
-        self.plan, self.lock = plan, lock
-        self.key = fingerprint(ROOT / CONFIG, plan)
-        self.work_dir, self.out = ROOT / plan.work_dir, ROOT / plan.out
+        self.plan, self.lock, self.out = plan, lock, ROOT / plan.out
+        key = fingerprint(ROOT / CONFIG, plan)
+        self.strong = Stage(CONFIG, plan.work_dir, key, lock, plan.options)
+        self.weak_key = f"{key}-{fingerprint(ROOT / WEAK_CONFIG, plan)}"
 
     def generate(self) -> str:
         """Pictures of words; the generator itself knows what is there."""
@@ -121,75 +136,29 @@ class Demo:
             (ROOT / self.plan.data / f"{split}.json").is_file() for split in ("train", "val")
         )
 
-    def train(self) -> str:
-        """`tools/train.py`, from its last checkpoint if there is one."""
-        state = State(self.work_dir / "demo.json")
-        found = state.read()
-        if found.get("key") != self.key:
-            if any(self.work_dir.glob("*.pth")):
-                old = set_aside(self.work_dir)
-                print(f"  other settings were trained before; moved to {old.relative_to(ROOT)}")
-            state.write(key=self.key, finished=False)
-        elif found.get("finished") and self._checkpoint(required=False):
-            return "done before"
-        last = self.work_dir / "last_checkpoint"
-        if last.exists():
-            print(f"  going on from {Path(last.read_text().strip()).name}")
-        log = self.work_dir / "train_output.txt"
-        print(f"  starting; its full log: {log.relative_to(ROOT)}", flush=True)
-        command = [sys.executable, "tools/train.py", CONFIG, "--work-dir", str(self.plan.work_dir)]
-        run([*command, "--resume", *self._options()], log, self.lock, condense)
-        state.write(key=self.key, finished=True)
-        return ""
-
-    def _options(self, *more: str) -> list[str]:
-        options = [*self.plan.options, *more]
-        return ["--cfg-options", *options] if options else []
-
-    def _checkpoint(self, required: bool = True) -> Path | None:
-        """The last checkpoint: the best on the held-out pictures would flatter the result."""
-        last = self.work_dir / "last_checkpoint"
-        path = Path(last.read_text().strip()) if last.exists() else None
-        if path and path.exists():
-            return path
-        if required:
-            raise DemoError(f"no checkpoint in {self.work_dir}: delete the folder and run again")
-        return None
-
     def evaluate(self) -> str:
-        """`tools/test.py` on the held-out pictures; its metrics go to `result.json`."""
-        checkpoint = self._checkpoint()
-        state = State(self.out / "result.json")
-        if state.read().get("made_from") == self._made_from(checkpoint):
-            return "done before"
-        folder = self.plan.work_dir / "test"
-        command = [sys.executable, "tools/test.py", CONFIG, str(checkpoint)]
-        command += ["--work-dir", str(folder), *self._options()]
-        started = time.time()
-        run(command, ROOT / folder / "test_output.txt", self.lock, condense)
-        metrics = [p for p in (ROOT / folder).glob("*/*.json") if p.stat().st_mtime >= started - 2]
-        if not metrics:
-            raise DemoError(f"tools/test.py left no metrics in {folder}: run this again")
-        content = json.loads(max(metrics, key=lambda path: path.stat().st_mtime).read_text())
-        scores = {name: content[f"icdar/{name}"] for name in ("hmean", "precision", "recall")}
-        state.write(made_from=self._made_from(checkpoint), **scores)
-        return ""
-
-    def _made_from(self, checkpoint: Path) -> list:
-        return [self.key, checkpoint.name, int(checkpoint.stat().st_mtime)]
+        """The network on held-out pictures of the text that it was trained on."""
+        return self.strong.evaluate(self.strong.checkpoint(), self.out / "result.json")
 
     def draw(self) -> str:
-        """Pictures of what the network finds on held-out pictures."""
-        checkpoint = self._checkpoint()
-        state = State(self.out / "pictures.json")
-        made_from = self._made_from(checkpoint)
-        if state.read().get("made_from") == made_from and all(p.is_file() for p in self.pictures()):
-            return "done before"
-        command = [sys.executable, "tools/demo_pictures.py", CONFIG, str(checkpoint)]
-        command += ["--out", str(self.plan.out), *self._options()]
-        run(command, self.work_dir / "draw_output.txt", self.lock, lambda line: None)
-        state.write(made_from=made_from)
-        return ""
+        """Pictures of what it finds on them."""
+        return self.strong.draw(self.plan.out, self.pictures())
+
+    @property
+    def weak(self) -> Stage:
+        """The second stage, which starts from where the first one ended."""
+        folder = self.plan.work_dir.with_name(f"{self.plan.work_dir.name}_weak")
+        start = self.strong.checkpoint()
+        options = (*self.plan.weak_options, f"load_from={start}")
+        return Stage(WEAK_CONFIG, folder, self.weak_key, self.lock, options)
+
+    def train_weakly(self) -> str:
+        """Small text with word boxes only: measured before and after."""
+        weak = self.weak
+        done = [weak.evaluate(self.strong.checkpoint(), self.out / "weak_before.json")]
+        done.append(weak.train())
+        done.append(weak.evaluate(weak.checkpoint(), self.out / "weak_after.json"))
+        return "done before" if all(done) else ""
 
     def pictures(self) -> tuple[Path, Path]:
         return self.out / "words.png", self.out / "score_maps.png"
@@ -203,7 +172,14 @@ class Demo:
             f"{result['recall']:.3f}) at IoU 0.5 on {self.plan.num_val} held-out pictures\n"
             f"words found:  {words} (one by one, with score maps: {self.plan.out / 'held_out'})\n"
             f"score maps, predicted beside generated:  {maps}\n"
-            f"checkpoint:  {self._checkpoint().relative_to(ROOT)}"
+            f"checkpoint:  {self.strong.checkpoint().relative_to(ROOT)}"
+        )
+        before, after = (
+            State(self.out / f"weak_{when}.json").read()["hmean"] for when in ("before", "after")
+        )
+        print(
+            f"hmean on small text {before:.3f}, and {after:.3f} after learning from its words\n"
+            f"checkpoint:  {self.weak.checkpoint().relative_to(ROOT)}"
         )
 
 
@@ -218,9 +194,10 @@ def demonstrate(plan: Plan) -> None:
         demo = Demo(plan, lock)
         steps = (
             ("generating text with character boxes", demo.generate),
-            ("training a light CRAFT", demo.train),
+            ("training a light CRAFT", demo.strong.train),
             ("evaluating it on held-out pictures", demo.evaluate),
             ("drawing what it sees", demo.draw),
+            ("training it further on small text with word boxes only", demo.train_weakly),
         )
         for number, (title, step) in enumerate(steps, 1):
             print(f"[{number}/{len(steps)}] {title}", flush=True)

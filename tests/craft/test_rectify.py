@@ -541,7 +541,7 @@ def test_a_picture_on_a_slanted_wall_comes_back():
     assert np.abs(flat - picture).max() < 0.03
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(ribbons() | st.just(ARC), st.integers(1, 12))
 def test_characters_of_a_curved_word_lie_within_it(outline, count):
     band, size = word_band(outline, length=count), (12 * count, 16)
