@@ -89,6 +89,21 @@ def build_hook(cfg: Config) -> PseudoCharLabelHook:
     return HOOKS.build(hooks[0] if hooks else dict(type=HOOK))
 
 
+def checkpoint_of(cfg: Config, hook: PseudoCharLabelHook) -> str | None:
+    """What a training with this config has for its first teacher; None if the config names none.
+
+    Raises:
+        FileNotFoundError: If it names a file that is not there.
+    """
+    path = hook.checkpoint or cfg.get("load_from")
+    if path is not None and not Path(path).is_file():
+        raise FileNotFoundError(
+            f"{path}: no such checkpoint, which {cfg.filename} starts from; name another one after "
+            "the config"
+        )
+    return path
+
+
 def build_model(cfg: Config, checkpoint: str | None) -> nn.Module:
     """The detector of the config with its weights, in evaluation mode.
 
@@ -154,9 +169,14 @@ def write_sample(
     maps = generate_maps(loss, inputs, sample, 1)
     write(out / "images" / f"{name}.png", draw_overview(image, words, labels, confidences, maps))
     for label, confidence in zip(labels, confidences):
-        size = label.crop.band.size(labeller.crop_height, labeller.max_crop_width)
         page = read_page(
-            image, words, maps, label, confidence, size=size, thresholds=labeller.thresholds
+            image,
+            words,
+            maps,
+            label,
+            confidence,
+            size=labeller._size(label.crop),
+            thresholds=labeller.thresholds,
         )
         file = f"{confidence:.2f}_{name}_word{label.crop.word:02d}.png"
         write(out / "words" / file, draw_page(page))
@@ -175,7 +195,7 @@ def main() -> None:
     dataset = build_dataset(seeded(cfg, args.split), args.split)
     hook, loss = build_hook(cfg), build_loss(cfg)
     labeller = hook.labeller
-    model = build_model(cfg, args.checkpoint or hook.checkpoint or cfg.get("load_from"))
+    model = build_model(cfg, args.checkpoint or checkpoint_of(cfg, hook))
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
     teacher = Teacher(model, "frozen")
     for folder in ("images", "words"):

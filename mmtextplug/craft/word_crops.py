@@ -78,7 +78,8 @@ def _visible(
     band: Band, places: list[bool] | None, shape: tuple[int, int]
 ) -> tuple[Band, list[bool] | None] | None:
     """The section of a word that is in the image, and its places; None if there is none."""
-    count = max(round(band.length / band.height), 1) if places is None else len(places)
+    # Of an unknown text each place is as wide as the word is high.
+    count = band.size(1)[0] if places is None else len(places)
     middles = np.stack([np.arange(count), np.zeros(count)], axis=1)
     x, y = band.to_image(middles, (count, 1)).T
     inside = (x > -0.5) & (y > -0.5) & (x < shape[1] - 0.5) & (y < shape[0] - 0.5)
@@ -88,8 +89,7 @@ def _visible(
     seen = None if places is None else places[first:stop]
     if first == stop or (seen is not None and not any(seen)):
         return None
-    section = band.part(first / count, stop / count)
-    return None if section is None else (section, seen)
+    return band.part(first / count, stop / count), seen
 
 
 def _longest_run(flags: np.ndarray) -> tuple[int, int]:
