@@ -3,7 +3,7 @@
 _base_ = ["craft_resnet18_demo.py"]
 
 load_from = "work_dirs/craft_resnet18_demo/iter_780.pth"
-max_iters = 300
+max_iters = 200
 
 small_text = dict(
     words_per_image=(8, 24), char_height=(6, 10), line_prob=0.6, styles=dict(straight=1, rotated=1)

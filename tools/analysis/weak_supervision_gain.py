@@ -1,12 +1,12 @@
 #!/usr/bin/env python
 """What word boxes alone are worth: hmean on one kind of text before and after the weak stage.
 
-For each seed a light CRAFT is trained on generated text with character boxes, measured on another
-kind of text, trained further with word boxes of that kind (a share of the first kind stays in each
-batch), and measured again. Draws how the confidence of the pseudo labels develops.
+For each seed a light CRAFT is trained on plain generated text with character boxes, measured on
+text of another kind (rotated and curved, on textures, photographed), trained further with the word
+boxes of that kind, two pictures of the first kind in each batch, and measured again. Draws how the
+confidence of the pseudo labels develops.
 
 Example:
-    python tools/datasets/generate_text.py --out data/generated_text --num-train 3000 --num-val 200
     python tools/analysis/weak_supervision_gain.py --out outputs/weak_supervision --seeds 0 1 2
 """
 
@@ -23,7 +23,73 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-STRONG, WEAK = (f"configs/craft/craft_resnet18_{name}.py" for name in ("demo", "demo_weak"))
+
+STRONG = """
+_base_ = ['{root}/configs/craft/craft_resnet18_demo.py']
+plain = dict(
+    type='GeneratedTextDataset', num_samples=3000, seed={seed}, size=192,
+    renderer=dict(
+        words_per_image=(1, 6), char_height=(18, 44), styles=dict(straight=1), line_prob=0.0,
+        backgrounds=dict(plain=1, gradient=1), distractors=False, effects=False,
+    ),
+    pipeline=[
+        dict(type='LoadCharAnnotations'),
+        dict(type='RandomTextWarp', size=160, scale=(0.9, 1.2), rotation=5, perspective=0.02),
+        dict(type='PackCharInputs'),
+    ],
+)
+train_dataloader = dict(dataset=dict(dataset=dict(_delete_=True, **plain)))
+other_kind = dict(
+    words_per_image=(1, 6), char_height=(18, 44), max_rotation=60,
+    styles=dict(rotated=2, curved=1, perspective=1), backgrounds=dict(texture=1),
+)
+held_out = dict(
+    _delete_=True, type='GeneratedTextDataset', num_samples=150, seed=1_000_007, size=192,
+    renderer=other_kind, test_mode=True,
+    pipeline=[
+        dict(type='ResizeLongSide', long_side=1280, magnification=1.0),
+        dict(type='LoadCharAnnotations'),
+        dict(type='PackCharInputs'),
+    ],
+)
+val_dataloader = dict(dataset=held_out)
+test_dataloader = val_dataloader
+randomness = dict(seed={seed})
+train_cfg = dict(max_iters={iters}, val_interval={iters})
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=50, end={iters}, eta_min=1e-5),
+]
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(save_best=None))
+"""
+WEAK = """
+_base_ = ['strong.py']
+words_only = dict(
+    type='GeneratedTextDataset', num_samples=3000, seed={seed} + 77, size=192,
+    renderer={{{{_base_.other_kind}}}},
+    pipeline=[
+        dict(type='LoadCharAnnotations', with_chars=False),
+        dict(type='RandomTextWarp', size=160, scale=(0.9, 1.2), rotation=5, perspective=0.02),
+        dict(type='PackCharInputs'),
+    ],
+)
+train_dataloader = dict(
+    sampler=dict(ratio=(1, 3)),
+    dataset=dict(dataset=dict(
+        _delete_=True, type='ConcatDataset', datasets=[{{{{_base_.plain}}}}, words_only],
+    )),
+)
+custom_hooks = [
+    dict(type='PseudoCharLabelHook', momentum=0.01, foreground=0.5, crop_height=64),
+]
+load_from = '{checkpoint}'
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+train_cfg = dict(max_iters={iters}, val_interval={iters})
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=20),
+    dict(type='CosineAnnealingLR', by_epoch=False, begin=20, end={iters}, eta_min=1e-5),
+]
+"""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -31,14 +97,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
-    parser.add_argument("--data", default="data/generated_text", help="what generate_text.py wrote")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--strong-iters", type=int, default=780)
+    parser.add_argument("--strong-iters", type=int, default=600)
     parser.add_argument("--weak-iters", type=int, default=300)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument(
-        "--options", nargs="*", default=[], metavar="KEY=VALUE", help="for both configs"
-    )
     return parser.parse_args(argv)
 
 
@@ -48,67 +110,54 @@ class Experiment:
     def __init__(self, args: argparse.Namespace, seed: int) -> None:
         self.args, self.seed = args, seed
         self.folder = (args.out / f"seed{seed}").resolve()
-        self.data = Path(args.data).resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
 
-    def run(self, tool: str, config: str, work_dir: str, *more: str) -> Path:
-        """A tool of this project, its output in a file of its folder, which is returned."""
-        folder = self.folder / work_dir
-        folder.mkdir(parents=True, exist_ok=True)
-        source = "train_dataloader.dataset.dataset"
-        source += ".datasets.0" if config == WEAK else ""
-        options = [f"randomness.seed={self.seed}", f"{source}.data_root={self.data}"]
-        if config == STRONG:
-            options += [
-                f"{loader}_dataloader.dataset.data_root={self.data}" for loader in ("val", "test")
-            ]
-        command = [sys.executable, f"tools/{tool}.py", config, *more[: 1 if tool == "test" else 0]]
-        command += ["--work-dir", str(folder), "--cfg-options", *options, *self.args.options]
-        command += more[1 if tool == "test" else 0 :]
+    def write_config(self, name: str, text: str, iters: int, checkpoint: str = "") -> Path:
+        path = self.folder / f"{name}.py"
+        path.write_text(text.format(root=ROOT, seed=self.seed, iters=iters, checkpoint=checkpoint))
+        return path
+
+    def run(self, name: str, tool: str, *arguments: str | Path) -> Path:
+        """A tool of this project with its output in a file; returns its work folder."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, f"tools/{tool}.py", *map(str, arguments)]
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.args.threads)}
         with (folder / f"{tool}.txt").open("w") as log:
+            streams = dict(stdout=log, stderr=subprocess.STDOUT)
             done = subprocess.run(
-                command,
-                cwd=ROOT,
-                env=environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
+                [*command, "--work-dir", str(folder)], cwd=ROOT, env=environment, check=False,
+                **streams,
+            )  # fmt: skip
         if done.returncode:
-            raise SystemExit(f"{command[1]} failed: see {log.name}")
+            raise SystemExit(f"tools/{tool}.py failed: see {log.name}")
         return folder
 
-    def hmean(self, checkpoint: Path, name: str) -> float:
+    def hmean(self, config: Path, checkpoint: Path, name: str) -> float:
         """On the held-out pictures of the second kind."""
-        folder = self.run("test", WEAK, name, str(checkpoint))
+        folder = self.run(name, "test", config, checkpoint)
         metrics = max(folder.glob("*/*.json"), key=lambda path: path.stat().st_mtime)
         return json.loads(metrics.read_text())["icdar/hmean"]
 
     def result(self) -> dict:
         """Both stages and what they gave."""
         args, start = self.args, time.monotonic()
-        length = args.strong_iters
-        strong = self.run(
-            "train", STRONG, "strong", f"train_cfg.max_iters={length}",
-            f"train_cfg.val_interval={length}", f"param_scheduler.1.end={length}",
-        )  # fmt: skip
-        checkpoint = strong / f"iter_{length}.pth"
-        before, middle = self.hmean(checkpoint, "before"), time.monotonic()
-        length = args.weak_iters
-        weak = self.run(
-            "train", WEAK, "weak", f"load_from={checkpoint}", f"train_cfg.max_iters={length}",
-            f"train_cfg.val_interval={length}", f"param_scheduler.1.end={length}",
-            "default_hooks.logger.interval=1",
-        )  # fmt: skip
-        after = self.hmean(weak / f"iter_{length}.pth", "after")
-        logs = sorted(weak.glob("*/vis_data/scalars.json"), key=lambda path: path.stat().st_mtime)
+        config = self.write_config("strong", STRONG, args.strong_iters)
+        strong = self.run("strong", "train", config) / f"iter_{args.strong_iters}.pth"
+        before, middle = self.hmean(config, strong, "before"), time.monotonic()
+        config = self.write_config("weak", WEAK, args.weak_iters, str(strong))
+        folder = self.run("weak", "train", config)
+        after = self.hmean(config, folder / f"iter_{args.weak_iters}.pth", "after")
+        logs = sorted(folder.glob("*/vis_data/scalars.json"), key=lambda path: path.stat().st_mtime)
         steps = [json.loads(line) for line in logs[-1].read_text().splitlines()]
         return dict(
-            seed=self.seed, before=before, after=after,
+            seed=self.seed,
+            before=before,
+            after=after,
             confidence=[s["pseudo_confidence"] for s in steps if "pseudo_confidence" in s],
             equal=[s["pseudo_equal_split"] for s in steps if "pseudo_equal_split" in s],
             minutes=[(middle - start) / 60, (time.monotonic() - middle) / 60],
-        )  # fmt: skip
+        )
 
 
 def smoothed(values: list[float], width: int = 20) -> np.ndarray:
