@@ -30,7 +30,12 @@ from tqdm import tqdm
 from mmtextplug import launch
 from mmtextplug.checkpoint import fill, load_weights
 from mmtextplug.craft.loss import CRAFTModuleLoss
-from mmtextplug.craft.pseudo_labels import PseudoCharLabelHook, WordLabel, WordLabeller
+from mmtextplug.craft.pseudo_labels import (
+    SAVED_AS,
+    PseudoCharLabelHook,
+    WordLabel,
+    WordLabeller,
+)
 from mmtextplug.craft.teacher import Teacher
 from mmtextplug.craft.weights import load_craft_weights, official_weights
 from mmtextplug.craft.word_crops import words_without_characters
@@ -39,7 +44,6 @@ from mmtextplug.visualization.pseudo_labels import draw_overview, draw_page
 from mmtextplug.visualization.word_page import read_page
 
 HOOK = "PseudoCharLabelHook"
-SAVED_TEACHER = "pseudo_char_label_teacher"
 
 
 @dataclass
@@ -122,8 +126,8 @@ def build_model(cfg: Config, checkpoint: str | None) -> nn.Module:
             ) from error
         return model.eval()
     content = safe_load(checkpoint)
-    if isinstance(content, dict) and SAVED_TEACHER in content:
-        fill(model, content[SAVED_TEACHER], checkpoint)
+    if isinstance(content, dict) and SAVED_AS in content:
+        fill(model, content[SAVED_AS], checkpoint)
     else:
         load_weights(model, checkpoint)
     return model.eval()
@@ -175,8 +179,8 @@ def write_sample(
             maps,
             label,
             confidence,
-            size=labeller._size(label.crop),
-            thresholds=labeller.thresholds,
+            size=labeller.size(label.crop),
+            background=labeller.thresholds["background"],
         )
         file = f"{confidence:.2f}_{name}_word{label.crop.word:02d}.png"
         write(out / "words" / file, draw_page(page))

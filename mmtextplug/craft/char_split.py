@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from mmtextplug.compiled import compiled
 from mmtextplug.craft.flood import flood
 from mmtextplug.craft.gaussian import SIGMA
 from mmtextplug.craft.grouping import as_score_map
@@ -37,6 +38,8 @@ RUNG_SPREAD = 0.05
 _STEP = 0.01
 # The first and last characters reach to the word's ends if these are within half their widths.
 _END_REACH = 0.5
+# Basins lean over each other; boxes that would share more of the narrower one meet in the middle.
+_SHARED = 0.25
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,14 @@ class Split:
             where the word was cut into equal parts instead; 1 if the length is unknown.
         found (int): Number of characters seen with the thresholds given, without the length.
         equal (bool): Whether the word was cut into equal parts.
+        threshold (float): Above which the hearts of the characters were seen, in the end.
     """
 
     quads: np.ndarray
     confidence: float
     found: int
     equal: bool
+    threshold: float
 
 
 def split_characters(
@@ -114,7 +119,7 @@ def split_word(
         )
     height, width = region.shape
     length = None if places is None else sum(places)
-    count, seeds = _seeds(region, foreground)
+    count, seeds = hearts(region, foreground)
     confidence = 1.0 if length is None else word_confidence(length, count)
     equal = confidence < 0.5
     if equal:
@@ -122,14 +127,15 @@ def split_word(
         confidence = 0.5 if length else 0.0
     else:
         if length is not None and count != length:
-            seeds = _seeds_by_number(region, length, foreground, background, seeds)
+            foreground = _fitting_threshold(region, length, foreground, background)
+            _, seeds = hearts(region, foreground)
         spans = _spans(region, seeds, background)
     if not region.size:
         spans = np.zeros((0, 2))
     quads = np.empty((len(spans), 4, 2), np.float32)
     quads[:, [0, 3], 0], quads[:, [1, 2], 0] = spans[:, :1] - 0.5, spans[:, 1:] - 0.5
     quads[:, :2, 1], quads[:, 2:, 1] = -0.5, height - 0.5
-    return Split(quads, confidence, count, equal)
+    return Split(quads, confidence, count, equal, float(foreground))
 
 
 def word_confidence(length: int, found: int) -> float:
@@ -173,7 +179,7 @@ def _checked(length: int) -> int:
     return length
 
 
-def _seeds(region: np.ndarray, threshold: float) -> tuple[int, np.ndarray]:
+def hearts(region: np.ndarray, threshold: float) -> tuple[int, np.ndarray]:
     """Number of 8-connected areas above a threshold, and their labels ``(h, w)`` int32."""
     if not region.size:
         return 0, np.zeros(region.shape, np.int32)
@@ -181,17 +187,16 @@ def _seeds(region: np.ndarray, threshold: float) -> tuple[int, np.ndarray]:
     return count - 1, seeds
 
 
-def _seeds_by_number(
-    region: np.ndarray, length: int, foreground: float, background: float, seeds: np.ndarray
-) -> np.ndarray:
-    """The seeds at the threshold nearest to the given one that gives ``length`` of them."""
+def _fitting_threshold(
+    region: np.ndarray, length: int, foreground: float, background: float
+) -> float:
+    """The threshold nearest to the given one that gives ``length`` hearts; else the given one."""
     steps = np.arange(1, 1 + round(1 / _STEP)) * _STEP
     ladder = np.stack([foreground + steps, foreground - steps], axis=1).ravel()
     for threshold in ladder[(ladder > background) & (ladder < 1)]:
-        count, found = _seeds(region, threshold)
-        if count == length:
-            return found
-    return seeds
+        if hearts(region, threshold)[0] == length:
+            return float(threshold)
+    return foreground
 
 
 def _equal_spans(width: int, places: Sequence[bool]) -> np.ndarray:
@@ -205,27 +210,44 @@ def _spans(region: np.ndarray, seeds: np.ndarray, background: float) -> np.ndarr
     if not count:
         return np.zeros((0, 2))
     labels = flood(region, seeds, background)
-    taken = np.zeros((count + 1, width), bool)
-    taken[labels, np.arange(width)] = True
-    peak = np.zeros((count + 1, width), np.float32)
-    columns = np.broadcast_to(np.arange(width), labels.shape)
-    np.maximum.at(peak, (labels, columns), region)
-    start = taken.argmax(1)[1:].astype(float)
-    stop = width - taken[:, ::-1].argmax(1)[1:].astype(float)
-    centre = peak[1:].argmax(1) + 0.5
+    start, stop, centre = compiled(_extents)(labels, region, count)
     order = np.argsort(start + stop, kind="stable")
     start, stop, centre = start[order], stop[order], centre[order]
     # Half the box of a character whose Gaussian falls to the background where this basin ends.
     share = SIGMA * math.sqrt(2 * math.log(1 / max(background, 1e-6)))
     meets = stop[:-1] >= start[1:]
-    left = np.where(np.r_[False, meets], start, np.maximum(centre - (centre - start) / share, 0))
-    right = np.where(np.r_[meets, False], stop, np.minimum(centre + (stop - centre) / share, width))
+    middle, shared = (stop[:-1] + start[1:]) / 2, stop[:-1] - start[1:]
+    narrower = np.minimum(stop[:-1] - start[:-1], stop[1:] - start[1:])
+    cut = (shared > _SHARED * narrower) & (centre[:-1] < middle) & (middle < centre[1:])
+    stop[:-1][cut] = start[1:][cut] = middle[cut]
+    left = np.maximum(centre - (centre - start) / share, 0)
+    left[1:][meets] = start[1:][meets]
+    right = np.minimum(centre + (stop - centre) / share, width)
+    right[:-1][meets] = stop[:-1][meets]
     if left[0] <= _END_REACH * (right[0] - left[0]):
         left[0] = 0
     if width - right[-1] <= _END_REACH * (right[-1] - left[-1]):
         right[-1] = width
     spans = np.stack([left, right], axis=1)
     return spans[np.argsort(spans.sum(axis=1), kind="stable")]
+
+
+def _extents(labels, region, count):  # pragma: no cover
+    """First column, the one after the last, and the middle of the highest one of each label."""
+    height, width = labels.shape
+    start, stop, centre = np.zeros(count), np.zeros(count), np.full(count, 0.5)
+    highest = np.zeros(count, np.float32)
+    for x in range(width):
+        for y in range(height):
+            char = labels[y, x] - 1
+            if char < 0:
+                continue
+            if stop[char] == 0:
+                start[char] = x
+            stop[char] = x + 1
+            if region[y, x] > highest[char]:
+                highest[char], centre[char] = region[y, x], x + 0.5
+    return start, stop, centre
 
 
 def _page_band(outline: np.ndarray) -> Band | None:

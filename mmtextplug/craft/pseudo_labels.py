@@ -32,7 +32,8 @@ from mmtextplug.craft.word_crops import (
     words_without_characters,
 )
 
-_SAVED_AS = "pseudo_char_label_teacher"
+SAVED_AS = "pseudo_char_label_teacher"
+"""Where the teacher lies in a checkpoint."""
 # So many steps in a row without any character found, and the user hears of it.
 _BLIND_STEPS = 50
 
@@ -117,7 +118,7 @@ class WordLabeller:
             crops (Sequence[WordCrop]): See `words_without_characters`.
             amp (torch.dtype, optional): Type that the teacher runs in.
         """
-        sizes = [self._size(crop) for crop in crops]
+        sizes = [self.size(crop) for crop in crops]
         maps = []
         with torch.inference_mode():
             for bucket in buckets(sizes, self.crop_pixels):
@@ -133,7 +134,8 @@ class WordLabeller:
             }
         return [futures[index].result() for index in range(len(crops))]
 
-    def _size(self, crop: WordCrop) -> tuple[int, int]:
+    def size(self, crop: WordCrop) -> tuple[int, int]:
+        """Width and height that a word is rectified to, in pixels."""
         enough = DIVISOR * math.ceil(self.max_zoom * crop.band.height / DIVISOR)
         return crop.band.size(min(self.crop_height, enough), self.max_crop_width)
 
@@ -212,13 +214,13 @@ class PseudoCharLabelHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Take the teacher from a checkpoint that is resumed from."""
-        if _SAVED_AS in checkpoint and self.teacher is not None:
-            self.teacher.module.load_state_dict(checkpoint[_SAVED_AS])
+        if SAVED_AS in checkpoint and self.teacher is not None:
+            self.teacher.module.load_state_dict(checkpoint[SAVED_AS])
             self._restored = True
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Save the teacher beside the network."""
-        checkpoint[_SAVED_AS] = {
+        checkpoint[SAVED_AS] = {
             key: value.to("cpu", copy=True)
             for key, value in self.teacher.module.state_dict().items()
         }
@@ -240,6 +242,11 @@ class PseudoCharLabelHook(Hook):
     ) -> None:
         """Label the words of a batch, in place."""
         samples = data_batch["data_samples"]
+        if any("gt_score_maps" in sample for sample in samples):
+            raise ValueError(
+                "PseudoCharLabelHook: GaussianCharLabels has drawn the labels already, before "
+                "there were characters. Leave it out of the pipeline: the loss draws them."
+            )
         crops, hopeless = words_without_characters(samples, vertical=self.labeller.vertical)
         self._report_hopeless(hopeless)
         if not crops:

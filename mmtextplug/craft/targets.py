@@ -83,7 +83,7 @@ def draw_score_maps(
         for word, confidence, text in zip(image.chars, image.confidence, texts):
             if word is not None and len(word) and confidence > 0:
                 chars.append(np.asarray(word, dtype=np.float32))
-                parts = words_of_line(text, len(word))
+                parts = words_of_line(text, chars[-1])
                 word_of += parts
                 image_of += [index] * len(parts)
     lengths = torch.tensor(word_of, dtype=torch.long)
@@ -116,13 +116,20 @@ def draw_score_maps(
     )
 
 
-def words_of_line(text: str | None, count: int) -> list[int]:
-    """Numbers of characters between the spaces of a text; all of them where it has none, or where
-    it is not the text of ``count`` characters."""
+def words_of_line(text: str | None, chars: np.ndarray) -> list[int]:
+    """Numbers of characters ``(n, 4, 2)`` between the spaces of their text.
+
+    If there are more or fewer characters than the text has, the widest gaps are its spaces.
+    """
+    count = len(chars)
     if text is None or len(text.split()) < 2:
         return [count]
     parts = [visible for visible in map(visible_length, text.split()) if visible]
-    return parts if sum(parts) == count else [count]
+    if sum(parts) == count or not 1 < len(parts) < count:
+        return parts if sum(parts) == count else [count]
+    steps = np.linalg.norm(np.diff(chars.mean(axis=1), axis=0), axis=1)
+    ends = np.sort(np.argsort(-steps, kind="stable")[: len(parts) - 1]) + 1
+    return np.diff(np.r_[0, ends, count]).tolist()
 
 
 def _confidence_map(

@@ -78,6 +78,9 @@ def _visible(
     band: Band, places: list[bool] | None, shape: tuple[int, int]
 ) -> tuple[Band, list[bool] | None] | None:
     """The section of a word that is in the image, and its places; None if there is none."""
+    ends = np.concatenate([band.upper, band.lower])
+    if (ends > -0.5).all() and (ends < (shape[1] - 0.5, shape[0] - 0.5)).all():
+        return band, places
     # Of an unknown text each place is as wide as the word is high.
     count = band.size(1)[0] if places is None else len(places)
     middles = np.stack([np.arange(count), np.zeros(count)], axis=1)

@@ -104,7 +104,8 @@ def draw_overview(
     shown = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
     polygons = [(np.reshape(p, (-1, 2)) + 0.5) * factor - 0.5 for p in words.polygons]
     ignored = np.asarray(words.get("ignored", np.zeros(len(polygons))), bool)
-    picture = draw_words(shown, [p for p, i in zip(polygons, ignored) if i], IGNORED_COLOUR)
+    unread = [p for p, i in zip(polygons, ignored) if i]
+    picture = draw_words(shown, unread, IGNORED_COLOUR, thickness=2)
     labelled = {label.crop.word for label in labels}
     known = [
         c
@@ -247,9 +248,9 @@ def _legend() -> np.ndarray:
 def _write_mark(
     picture: np.ndarray, text: str, outline: np.ndarray, colour: tuple[int, int, int]
 ) -> None:
-    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.6
-    (width, height), _ = cv2.getTextSize(text, font, size, 1)
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.7
+    (width, height), _ = cv2.getTextSize(text, font, size, 2)
     x = int(np.clip(outline[0, 0], 0, max(picture.shape[1] - width, 0)))
     y = int(np.clip(outline[0, 1] - 4, height + 2, picture.shape[0] - 2))
-    cv2.putText(picture, text, (x, y), font, size, (0, 0, 0), 3, cv2.LINE_AA)
-    cv2.putText(picture, text, (x, y), font, size, colour, 1, cv2.LINE_AA)
+    cv2.putText(picture, text, (x, y), font, size, (0, 0, 0), 5, cv2.LINE_AA)
+    cv2.putText(picture, text, (x, y), font, size, colour, 2, cv2.LINE_AA)

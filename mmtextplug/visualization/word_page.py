@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData
 
-from mmtextplug.craft.char_split import _seeds, _seeds_by_number
+from mmtextplug.craft.char_split import hearts
 from mmtextplug.craft.flood import flood
 from mmtextplug.craft.grouping import as_score_map
 from mmtextplug.craft.pseudo_labels import WordLabel
@@ -61,27 +60,16 @@ class WordPage:
     targets: np.ndarray
 
 
-def word_watershed(
-    region: np.ndarray, length: int | None, *, foreground: float, background: float
-) -> Watershed:
-    """The seeds and basins with which `mmtextplug.craft.char_split.split_word` splits a word.
+def word_watershed(region: np.ndarray, threshold: float, background: float) -> Watershed:
+    """The seeds and basins with which a word was split.
 
     Args:
         region: ``(h, w)`` region score of the rectified word.
-        length: Number of its characters, None if unknown.
-        foreground, background: See `split_word`.
-
-    Returns:
-        Watershed: The one that has ``length`` seeds if the threshold can be moved to it.
+        threshold: Of the `Split`.
+        background: See `mmtextplug.craft.char_split.split_word`.
     """
     region = as_score_map(region, "region")
-    count, seeds = _seeds(region, foreground)
-    if length is not None and count != length:
-        seeds = _seeds_by_number(region, length, foreground, background, seeds)
-    # Of all thresholds that give these seeds the one nearest to what was asked for.
-    low = float(region[seeds == 0].max(initial=0.0))
-    high = float(np.nextafter(region[seeds > 0].min(initial=np.inf), np.float32(0)))
-    threshold = min(max(foreground, low), high)
+    _, seeds = hearts(region, threshold)
     return Watershed(seeds, flood(region, seeds, background), threshold)
 
 
@@ -93,7 +81,7 @@ def read_page(
     confidence: float,
     *,
     size: tuple[int, int],
-    thresholds: Mapping[str, float],
+    background: float,
 ) -> WordPage:
     """Collect what there is to see of a word.
 
@@ -104,11 +92,9 @@ def read_page(
         label: Of one of the words.
         confidence: See `mmtextplug.craft.pseudo_labels.WordLabeller.confidence`.
         size: (width, height) that the word was rectified to.
-        thresholds: ``foreground`` and ``background`` that it was split with.
+        background: That it was split with.
     """
-    crop, places = label.crop, label.crop.places
-    # Before a word is cut into equal parts, no threshold moves.
-    length = None if places is None or label.split.equal else sum(places)
+    crop = label.crop
     texts = words.get("texts") or [None] * len(words)
     # One crop of all channels: the labels at the image's size.
     maps = [m[0].cpu().numpy() for m in (targets.region, targets.affinity)]
@@ -121,7 +107,7 @@ def read_page(
         text=texts[crop.word],
         label=label,
         confidence=confidence,
-        watershed=word_watershed(label.region, length, **thresholds),
+        watershed=word_watershed(label.region, label.split.threshold, background),
         image=image,
         polygon=np.asarray(words.polygons[crop.word], np.float32).reshape(-1, 2),
         crop=np.rint(np.clip(flat[:3], 0, 255)).astype(np.uint8).transpose(1, 2, 0).copy(),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.logging import MessageHub
 from mmengine.registry import HOOKS
-from mmengine.structures import InstanceData
+from mmengine.structures import InstanceData, PixelData
 from mmocr.structures import TextDetDataSample
 from torch import nn
 
@@ -269,6 +269,14 @@ def test_before_the_training_starts_a_bad_teacher_is_named(tmp_path):
         hook.before_run(runner(Reader()))
     with pytest.raises(ValueError, match="the model is a Linear, not a CRAFT"):
         PseudoCharLabelHook().before_run(runner(nn.Linear(1, 1)))
+
+
+def test_labels_that_are_drawn_too_early_are_refused():
+    word = sample([(box(10, 10, 50, 30), "word", None, False)])
+    word.gt_score_maps = PixelData(data=torch.zeros(3, 64, 128))
+    hook, run = started(Reader())
+    with pytest.raises(ValueError, match="GaussianCharLabels has drawn"):
+        hook.before_train_iter(run, 0, {"inputs": None, "data_samples": [word]})
 
 
 def test_crops_go_through_in_bounded_batches():

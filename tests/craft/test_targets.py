@@ -287,11 +287,18 @@ def test_its_repr_names_its_settings():
     ("text", "count", "parts"),
     [
         (None, 5, [5]), ("abcde", 5, [5]), ("ab cde", 5, [2, 3]), ("  ab  c d ", 4, [2, 1, 1]),
-        ("ab cd", 5, [5]), ("e\u0301 b", 2, [1, 1]), ("a \u200b b", 2, [1, 1]), ("", 3, [3]),
+        ("e\u0301 b", 2, [1, 1]), ("a \u200b b", 2, [1, 1]), ("", 3, [3]),
     ],
 )  # fmt: skip
 def test_words_of_a_line(text, count, parts):
-    assert words_of_line(text, count) == parts
+    assert words_of_line(text, word_of(*range(0, 10 * count, 10))) == parts
+
+
+def test_where_the_numbers_differ_the_widest_gaps_are_the_spaces():
+    found = word_of(0, 10, 30, 40, 50, 75)  # gaps after the second and the fifth
+    assert words_of_line("abc def gh", found) == [2, 3, 1]
+    assert words_of_line("abcd efg", found) == [5, 1]
+    assert words_of_line("a b c d e f g", found) == [6]  # more words than characters
 
 
 def test_a_space_has_no_affinity_unless_it_is_bridged():

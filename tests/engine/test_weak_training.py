@@ -11,6 +11,7 @@ import torch
 from test_training import assert_same_run, kill_after, scalars
 from whole_tools import ENV, ROOT, TRAIN, free_port, run, write_config
 
+from mmtextplug.craft.pseudo_labels import SAVED_AS
 from mmtextplug.safe_load import safe_load
 
 WEAK = """
@@ -44,7 +45,6 @@ custom_hooks = [
 ]
 {more}
 """
-SAVED_AS = "pseudo_char_label_teacher"
 
 
 def write_weak_config(folder: Path, data: Path, iters: int, hooks="", more="", **settings) -> Path:

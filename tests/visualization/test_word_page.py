@@ -14,9 +14,15 @@ from mmtextplug.craft.pseudo_labels import WordLabel
 from mmtextplug.craft.rectify import word_band
 from mmtextplug.craft.targets import WordLabels, draw_score_maps
 from mmtextplug.craft.word_crops import WordCrop
-from mmtextplug.visualization.word_page import read_page, word_watershed
+from mmtextplug.visualization import word_page
+from mmtextplug.visualization.word_page import read_page
 
 THRESHOLDS = dict(foreground=0.75, background=0.05)
+
+
+def word_watershed(region, length, **thresholds):
+    split = split_word(region, None if length is None else [True] * length, **thresholds)
+    return word_page.word_watershed(region, split.threshold, thresholds["background"])
 
 
 def peaks(*heights: float, height: int = 16, pitch: int = 20) -> np.ndarray:
@@ -72,11 +78,13 @@ def test_nothing_to_split(shape):
     assert shed.threshold == 0.75
 
 
-def word(split_equal: bool, places: list[bool] | None) -> tuple[WordLabel, InstanceData]:
+def word(
+    split_equal: bool, places: list[bool] | None, threshold: float
+) -> tuple[WordLabel, InstanceData]:
     box = np.array([[10, 20], [90, 20], [90, 52], [10, 52]], np.float32) - 0.5
     region = peaks(0.9, 0.6)
     halves = [[[x, -0.5], [x + 20, -0.5], [x + 20, 15.5], [x, 15.5]] for x in (-0.5, 19.5)]
-    split = Split(np.float32(halves), 0.5, 1, split_equal)
+    split = Split(np.float32(halves), 0.5, 1, split_equal, threshold)
     band = word_band(box)
     chars = band.to_image(split.quads, (40, 16)).astype(np.float32)
     words = InstanceData(polygons=[box[[0, 1]], box.ravel()], texts=["x", "ab"])
@@ -84,21 +92,21 @@ def word(split_equal: bool, places: list[bool] | None) -> tuple[WordLabel, Insta
 
 
 @pytest.mark.parametrize(
-    ("equal", "places", "seeds"),
-    [(False, [True, True], 2), (True, [True, True], 1), (False, None, 1)],
+    ("equal", "places", "threshold", "seeds"),
+    [(False, [True, True], 0.55, 2), (True, [True, True], 0.75, 1), (False, None, 0.75, 1)],
 )
-def test_page_of_a_straight_word(equal, places, seeds):
+def test_page_of_a_straight_word(equal, places, threshold, seeds):
     image = np.random.default_rng(0).integers(0, 256, (64, 100, 3), np.uint8)
-    label, words = word(equal, places)
+    label, words = word(equal, places, threshold)
     outline = words.polygons[1].reshape(-1, 2)
     labels = WordLabels([outline], [label.chars], np.ones(1, np.float32))
     maps = draw_score_maps([labels], (64, 100))
-    page = read_page(image, words, maps, label, 0.5, size=(80, 32), thresholds=THRESHOLDS)
+    page = read_page(image, words, maps, label, 0.5, size=(80, 32), background=0.05)
     assert (page.number, page.text, page.confidence) == (1, "ab", 0.5)
     # A crop of the word's own size is a part of the image.
     np.testing.assert_allclose(page.crop.astype(int), image[20:52, 10:90].astype(int), atol=1)
     np.testing.assert_allclose(page.targets[0], maps.region[0, 20:52, 10:90], atol=1e-3)
     np.testing.assert_allclose(page.targets[1], maps.affinity[0, 20:52, 10:90], atol=1e-3)
     np.testing.assert_array_equal(page.polygon, outline)
-    # No threshold moves for a word that is cut into equal parts, or whose text is unknown.
+    # With the threshold that the word was split with.
     assert page.watershed.seeds.max() == seeds
