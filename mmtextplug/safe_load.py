@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 import collections
 import pickle
 import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
-from pathlib import Path, PurePath, PurePosixPath
-from typing import BinaryIO
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, ClassVar
 
 import numpy as np
 import torch
@@ -112,41 +111,66 @@ def _parameter(data: Tensor, *rest: object) -> Tensor:
 
 
 def _statistic(owner: object, name: str) -> Callable:
-    """``getattr``, of which MMEngine's history needs no more than its own methods."""
-    if owner is not HistoryBuffer or name.startswith("_"):
+    """``getattr``, of which MMEngine's history needs no more than its own four statistics."""
+    if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
         raise _Refused(f"builtins.getattr of {owner}.{name}")
     return getattr(owner, name)
 
 
-def _harmless() -> dict[tuple[str, str], object]:
-    def where(item: Callable) -> tuple[str, str]:
-        return item.__module__, item.__qualname__
+def _plain(dtype: object) -> np.dtype:
+    """A NumPy type of numbers or text; others hold pointers, which a file must not set."""
+    if not isinstance(dtype, np.dtype) or dtype.kind not in "biufcSU" or not dtype.isnative:
+        raise _Refused(f"numpy.dtype {dtype}")
+    return dtype
 
+
+def _dtype(name: str, *rest: object) -> np.dtype:
+    if not isinstance(name, str):
+        raise _Refused(f"numpy.dtype of {type(name).__name__}")
+    return _plain(np.dtype(name))
+
+
+def _number(dtype: np.dtype, data: bytes) -> np.generic:
+    return np.frombuffer(data, _plain(dtype), 1)[0]
+
+
+def _array(kind: type, *rest: object) -> np.ndarray:
+    if kind is not np.ndarray:
+        raise _Refused(f"{kind} as an array")
+    return np.empty(0)
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    """How pickle's protocol 2 writes bytes."""
+    return text.encode({"latin1": "latin1"}[encoding])
+
+
+def _harmless() -> dict[tuple[str, str], object]:
     found = {
-        where(item): item
+        (item.__module__, item.__qualname__): item
         for item in (
             collections.OrderedDict, collections.defaultdict, collections.Counter,
-            collections.deque, HistoryBuffer, torch.Size, torch.device, PurePath, PurePosixPath,
+            collections.deque, HistoryBuffer, PurePosixPath,
         )
     }  # fmt: skip
-    for item in (set, frozenset, slice, complex, bytearray, list, dict, tuple):
+    for item in (set, frozenset, slice, complex, bytes, bytearray, list, dict, tuple):
         found["builtins", item.__name__] = found["__builtin__", item.__name__] = item
     found["builtins", "getattr"] = found["__builtin__", "getattr"] = _statistic
-    found["pathlib", "PosixPath"] = PurePosixPath
-    found["_codecs", "encode"] = codecs.encode  # bytes in pickle's protocol 2
+    found["pathlib", "PosixPath"] = found["pathlib", "PurePosixPath"] = PurePosixPath
+    found["_codecs", "encode"] = _bytes
     found["torch._utils", "_rebuild_tensor_v2"] = _tensor
     found["torch._utils", "_rebuild_parameter"] = _parameter
     found["torch", "Size"], found["torch", "device"] = torch.Size, torch.device
-    array, number = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
     for package in ("numpy.core", "numpy._core"):  # before and since NumPy 2
-        found[f"{package}.multiarray", "_reconstruct"] = array
-        found[f"{package}.multiarray", "scalar"] = number
-    found["numpy", "ndarray"], found["numpy", "dtype"] = np.ndarray, np.dtype
+        found[f"{package}.multiarray", "_reconstruct"] = _array
+        found[f"{package}.multiarray", "scalar"] = _number
+    found["numpy", "ndarray"], found["numpy", "dtype"] = np.ndarray, _dtype
     return found
 
 
-class _Unpickler(pickle.Unpickler):
-    harmless = _harmless()
+class _Unpickler(pickle._Unpickler):  # the one in Python, where every operation can be watched
+    harmless: ClassVar[dict] = _harmless()
+    dispatch: ClassVar[dict] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, file: BinaryIO, storage: Callable[[str, torch.dtype], Tensor]) -> None:
         super().__init__(file, encoding="utf-8")
@@ -167,11 +191,43 @@ class _Unpickler(pickle.Unpickler):
             return getattr(torch, name)
         if (module, name) in self.harmless:
             return self.harmless[module, name]
-        declared = getattr(torch.serialization, "get_safe_globals", list)()
-        for item in declared:
-            if (getattr(item, "__module__", ""), getattr(item, "__qualname__", "")) == (
-                module,
-                name,
-            ):
+        for item in _declared_safe():
+            names = getattr(item, "__module__", None), getattr(item, "__qualname__", None)
+            if names == (module, name):
                 return item
         raise _Refused(f"{module}.{name}")
+
+    def load_build(self) -> None:
+        """Give an object its state: never a class or a function, which all others share."""
+        state, made = self.stack[-1], self.stack[-2]
+        if type(made) in _declared_safe():
+            super().load_build()
+            return
+        self.stack.pop()
+        if isinstance(made, np.dtype):
+            return  # as its name says: the rest belongs to kinds that `_plain` refuses
+        if type(made) is np.ndarray:
+            _, shape, dtype, fortran, data = state
+            order = "F" if fortran else "C"
+            array = np.frombuffer(bytearray(data), _plain(dtype)).reshape(shape, order=order)
+            self._replace(made, array)
+        elif type(made) is HistoryBuffer:
+            for name in ("max_length", "_log_history", "_count_history"):
+                setattr(made, name, state[name])
+            made._set_default_statistics()
+        elif type(made) is collections.OrderedDict and isinstance(state, dict):
+            made.__dict__.update(state)  # the versions of modules, in a state dict
+        else:
+            raise _Refused(f"state for {made!r}"[:100])
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+    def _replace(self, old: np.ndarray, new: np.ndarray) -> None:
+        self.stack[-1] = new
+        for key, value in self.memo.items():
+            if value is old:
+                self.memo[key] = new
+
+
+def _declared_safe() -> list:
+    return list(getattr(torch.serialization, "get_safe_globals", list)())

@@ -56,11 +56,15 @@ class SafeRunner(Runner):
         with _local(filename) as path:
             checkpoint = safe_load(path)
         parts = ("meta", "message_hub", "state_dict")
-        if not isinstance(checkpoint, dict) or not all(part in checkpoint for part in parts):
+        if not isinstance(checkpoint, dict) or not all(
+            isinstance(checkpoint.get(part), dict) for part in parts
+        ):
             raise ValueError(
                 f"{filename}: parameters alone, without the state of a training to resume. Set "
                 "load_from to start a new training from them."
             )
+        # MMEngine would run this text as a config, to compare the number of GPUs of old versions.
+        checkpoint["meta"].pop("config", None)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         model = self.model.module if is_model_wrapper(self.model) else self.model
         fill(model, state_dict_of(checkpoint, filename), filename)

@@ -8,7 +8,8 @@ import pickle
 import subprocess
 import tarfile
 import types
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -175,3 +176,74 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
         with pytest.raises(FileNotFoundError, match="no such checkpoint file") as caught:
             safe_load(path)
         assert str(path) in str(caught.value)
+
+
+# --- pickles written by hand --------------------------------------------------------------------
+
+
+def saved(tmp_path: Path, pickled: bytes) -> Path:
+    """A checkpoint with these bytes for its pickle."""
+    path = tmp_path / "weights.pth"
+    torch.save({}, tmp_path / "empty.pth")
+    with zipfile.ZipFile(tmp_path / "empty.pth") as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, pickled if name.endswith("data.pkl") else old.read(name))
+    return path
+
+
+def test_no_state_is_given_to_what_all_others_share(tmp_path):
+    # BUILD on a class, on a function of the reader: what is on the list stays as it is.
+    before = vars(PurePosixPath).copy()
+    for name in ("pathlib\nPurePosixPath", "torch._utils\n_rebuild_tensor_v2", "numpy\nndarray"):
+        pickled = f"c{name}\n(S'__str__'\ncbuiltins\nlist\ndb.".encode()
+        with pytest.raises(ValueError, match="refused"):
+            safe_load(saved(tmp_path, pickled))
+    assert vars(PurePosixPath) == before
+
+
+def test_types_that_hold_pointers_are_refused(tmp_path):
+    for kind in ("O", "V16", "M8[s]"):
+        pickled = f"cnumpy\ndtype\n(S'{kind}'\nI00\nI01\ntR.".encode()
+        with pytest.raises(ValueError, match="refused"):
+            safe_load(saved(tmp_path, pickled))
+    array = np.array([{"a": 1}], dtype=object)
+    torch.save({"a": array}, tmp_path / "object.pth")
+    with pytest.raises(ValueError, match="refused"):
+        safe_load(tmp_path / "object.pth")
+    # A type that is built as numbers and given fields by its state stays numbers.
+    torch.save({"a": np.zeros(2, [("x", "f4")])}, tmp_path / "fields.pth")
+    with pytest.raises(ValueError, match="refused"):
+        safe_load(tmp_path / "fields.pth")
+
+
+@pytest.mark.parametrize("attribute", ["mro", "update", "__init__", "register_statistics"])
+def test_no_way_leads_from_the_history_to_the_rest_of_python(tmp_path, attribute):
+    pickled = "cbuiltins\ngetattr\n(cmmengine.logging.history_buffer\nHistoryBuffer\n"
+    pickled += f"S'{attribute}'\ntR."
+    with pytest.raises(ValueError, match=rf"refused.*{attribute}"):
+        safe_load(saved(tmp_path, pickled.encode()))
+
+
+def test_a_history_brings_no_statistics_of_its_own(tmp_path):
+    history = HistoryBuffer([0.5], [1])
+    torch.save({"a": history}, tmp_path / "h.pth")
+    statistics = dict(HistoryBuffer._statistics_methods)
+    assert safe_load(tmp_path / "h.pth")["a"].mean() == 0.5
+    assert HistoryBuffer._statistics_methods == statistics
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6).reshape(2, 3), np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.array(3.5), np.zeros((0, 2), np.int8), np.array(["ab", "c"]), np.array([True, False]),
+        np.array([1 + 2j]),
+    ],
+)  # fmt: skip
+def test_arrays_of_every_plain_kind(tmp_path, array):
+    torch.save({"a": array, "b": [array, array.dtype], "c": array.ravel()[:1]}, tmp_path / "a.pth")
+    read = safe_load(tmp_path / "a.pth")
+    assert same(read["a"], array)
+    assert read["b"][0] is read["a"]
+    assert read["b"][1] == array.dtype
+    assert read["a"].flags.writeable

@@ -8,6 +8,7 @@ from mmengine.model import BaseModel
 from torch import nn
 from torch.utils.data import DataLoader
 
+from mmtextplug.safe_load import safe_load
 from mmtextplug.safe_runner import SafeRunner
 
 
@@ -68,6 +69,18 @@ def test_no_code_of_a_checkpoint_is_run_on_resuming(tmp_path):
     torch.save(checkpoint, path)
     with pytest.raises(ValueError, match=r"iter_2\.pth: refused: it holds more than tensors"):
         runner(tmp_path, 4, resume=True).train()
+    assert not mark.exists()
+
+
+def test_the_config_in_a_checkpoint_is_not_run(tmp_path):
+    runner(tmp_path, 2).train()
+    path, mark = tmp_path / "iter_2.pth", tmp_path / "mark"
+    checkpoint = safe_load(path)
+    checkpoint["meta"]["config"] = f"import os\nos.mkdir({str(mark)!r})\n"
+    torch.save(checkpoint, path)
+    again = runner(tmp_path, 4, resume=True)
+    again.train()
+    assert again.iter == 4
     assert not mark.exists()
 
 

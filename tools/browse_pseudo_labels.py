@@ -30,15 +30,11 @@ from tqdm import tqdm
 from mmtextplug import launch
 from mmtextplug.checkpoint import fill, load_weights
 from mmtextplug.craft.loss import CRAFTModuleLoss
-from mmtextplug.craft.pseudo_labels import (
-    SAVED_AS,
-    PseudoCharLabelHook,
-    WordLabel,
-    WordLabeller,
-)
+from mmtextplug.craft.pseudo_labels import SAVED_AS, PseudoCharLabelHook
 from mmtextplug.craft.teacher import Teacher
 from mmtextplug.craft.weights import load_craft_weights, official_weights
 from mmtextplug.craft.word_crops import words_without_characters
+from mmtextplug.craft.word_labeller import WordLabel, WordLabeller
 from mmtextplug.safe_load import safe_load
 from mmtextplug.visualization.pseudo_labels import draw_overview, draw_page
 from mmtextplug.visualization.word_page import read_page

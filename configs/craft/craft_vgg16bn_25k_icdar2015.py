@@ -15,14 +15,6 @@ load_from = "work_dirs/craft_vgg16bn_50k_synthtext/iter_50000.pth"
 max_iters = 25_000
 data_root = "data/icdar2015"
 
-colour = dict(
-    type="TorchVisionWrapper",
-    op="ColorJitter",
-    brightness=0.2,
-    contrast=0.2,
-    saturation=0.2,
-    hue=0.2,
-)
 with_chars = {{_base_.train_dataloader.dataset.dataset}}
 words_only = dict(
     type="CharTextDataset",
@@ -33,7 +25,7 @@ words_only = dict(
         dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),
         dict(type="LoadCharAnnotations"),
         dict(type="RandomTextWarp", size=768, scale=(1.0, 4.0), rotation=20, perspective=0.03),
-        colour,
+        {{_base_.colour}},
         dict(type="PackCharInputs"),
     ],
 )
@@ -61,9 +53,10 @@ test_dataloader = dict(
     dataset=dict(data_root=data_root, ann_file="textdet_test.json", pipeline=test_pipeline)
 )
 model = dict(
+    backbone=dict(init_cfg=None),  # all weights come from load_from
     det_head=dict(
         postprocessor=dict(text_threshold=0.85, link_threshold=0.2, low_text=0.5),
-    )
+    ),
 )
 
 # The teacher stays the network that the stage began with for a thousand steps, then follows.

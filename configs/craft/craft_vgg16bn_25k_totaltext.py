@@ -36,3 +36,5 @@ model = dict(
         ),
     )
 )
+# Total-Text has no validation photos: the last checkpoint is tested, not the best on the test set.
+default_hooks = dict(checkpoint=dict(save_best=None))

@@ -22,19 +22,20 @@ model = dict(
 )
 sync_bn = "torch"
 
+colour = dict(
+    type="TorchVisionWrapper",
+    op="ColorJitter",
+    brightness=0.2,
+    contrast=0.2,
+    saturation=0.2,
+    hue=0.2,
+)
 train_pipeline = [
     dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),
     dict(type="LoadCharAnnotations"),
     # Scale 1 fits the shorter side: the published trainers crop a square of that side, or less.
     dict(type="RandomTextWarp", size=768, scale=(1.0, 2.5), rotation=10, perspective=0.03),
-    dict(
-        type="TorchVisionWrapper",
-        op="ColorJitter",
-        brightness=0.2,
-        contrast=0.2,
-        saturation=0.2,
-        hue=0.2,
-    ),
+    colour,
     dict(type="PackCharInputs"),
 ]
 test_pipeline = [

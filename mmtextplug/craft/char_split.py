@@ -107,16 +107,13 @@ def split_word(
         background (float): Scores not above it belong to no character.
 
     Raises:
-        ValueError: The map is not two-dimensional, or not ``0 <= background <= foreground``.
+        ValueError: The map is not two-dimensional, or not ``0 <= background <= foreground < 1``.
 
     Source: Baek et al., Character Region Awareness for Text Detection, CVPR 2019, section 3.2.2.
     """
     region = as_score_map(region, "region")
-    if not 0 <= background <= foreground:
-        raise ValueError(
-            f"background={background} must not be negative, nor greater than "
-            f"foreground={foreground}"
-        )
+    if not 0 <= background <= foreground < 1:
+        raise ValueError(f"need 0 <= background={background} <= foreground={foreground} < 1")
     height, width = region.shape
     length = None if places is None else sum(places)
     count, seeds = hearts(region, foreground)

@@ -8,12 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from mmengine.registry import MODELS
+from mmengine.structures import InstanceData
 from mmocr.models.textdet.module_losses.base import BaseTextDetModuleLoss
 from mmocr.structures import TextDetDataSample
 from torch import Tensor
 
 from mmtextplug.craft.gaussian import ENLARGE, SIGMA
-from mmtextplug.craft.targets import ScoreMaps, WordLabels, draw_score_maps
+from mmtextplug.craft.targets import ScoreMaps, WordLabels, draw_score_maps, places_of
 from mmtextplug.mining.select import hard_select
 
 
@@ -188,5 +189,14 @@ def word_labels(
         chars=[None if c is None else c * scale for c in instances.chars],
         confidence=np.asarray(instances.char_confidence, dtype=np.float32),
         valid=None if valid is None else valid * scale,
-        texts=None if bridge_spaces else instances.get("texts"),
+        places=None if bridge_spaces else _places(instances),
     )
+
+
+def _places(instances: InstanceData) -> list[list[bool] | None] | None:
+    places = places_of(instances.get("texts"))
+    # Of words that the image's border cuts, whoever found their characters knows what is in view.
+    seen = instances.get("char_places")
+    if places is None or seen is None:
+        return seen or places
+    return [whole if part is None else part for whole, part in zip(places, seen)]

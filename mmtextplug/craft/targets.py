@@ -17,7 +17,7 @@ from mmtextplug.craft.gaussian import (
     affinity_quads,
     render_gaussians,
 )
-from mmtextplug.datasets.graphemes import visible_length
+from mmtextplug.datasets.graphemes import slots
 from mmtextplug.geometry import convex_quads, fill_polygons
 
 
@@ -32,15 +32,15 @@ class WordLabels:
             for ignored words.
         valid (np.ndarray, optional): ``(K, 2)``, convex: outside of it there is no image, and
             nothing is trained.
-        texts (list[str | None], optional): W transcriptions: characters on both sides of a space
-            in them have no affinity.
+        places (list[list[bool] | None], optional): Of W texts, False for a space (see
+            `mmtextplug.datasets.graphemes.slots`): characters on both sides have no affinity.
     """
 
     polygons: list[np.ndarray]
     chars: list[np.ndarray | None]
     confidence: np.ndarray
     valid: np.ndarray | None = None
-    texts: list[str | None] | None = None
+    places: list[list[bool] | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ def draw_score_maps(
     """
     chars, word_of, image_of = [np.zeros((0, 4, 2), np.float32)], [], []
     for index, image in enumerate(images):
-        texts = image.texts or [None] * len(image.chars)
-        for word, confidence, text in zip(image.chars, image.confidence, texts):
+        places = image.places or [None] * len(image.chars)
+        for word, confidence, place in zip(image.chars, image.confidence, places):
             if word is not None and len(word) and confidence > 0:
                 chars.append(np.asarray(word, dtype=np.float32))
-                parts = words_of_line(text, chars[-1])
+                parts = words_of_line(place, chars[-1])
                 word_of += parts
                 image_of += [index] * len(parts)
     lengths = torch.tensor(word_of, dtype=torch.long)
@@ -116,20 +116,28 @@ def draw_score_maps(
     )
 
 
-def words_of_line(text: str | None, chars: np.ndarray) -> list[int]:
+def words_of_line(places: list[bool] | None, chars: np.ndarray) -> list[int]:
     """Numbers of characters ``(n, 4, 2)`` between the spaces of their text.
 
-    If there are more or fewer characters than the text has, the widest gaps are its spaces.
+    If there are more or fewer characters than places for them, the widest gaps are the spaces.
     """
     count = len(chars)
-    if text is None or len(text.split()) < 2:
+    if places is None or all(places):
         return [count]
-    parts = [visible for visible in map(visible_length, text.split()) if visible]
+    runs = np.flatnonzero(np.diff(np.r_[False, places, False].astype(np.int8)))
+    parts = (runs[1::2] - runs[::2]).tolist()
     if sum(parts) == count or not 1 < len(parts) < count:
         return parts if sum(parts) == count else [count]
     steps = np.linalg.norm(np.diff(chars.mean(axis=1), axis=0), axis=1)
     ends = np.sort(np.argsort(-steps, kind="stable")[: len(parts) - 1]) + 1
     return np.diff(np.r_[0, ends, count]).tolist()
+
+
+def places_of(texts: Sequence[str | None] | None) -> list[list[bool] | None] | None:
+    """`slots` of those texts that have a space in them, None for the others."""
+    if texts is None:
+        return None
+    return [slots(t) if t is not None and len(t.split()) > 1 else None for t in texts]
 
 
 def _confidence_map(
@@ -200,7 +208,7 @@ class GaussianCharLabels(BaseTransform):
             chars=[None if c is None else c / self.stride for c in results["gt_chars"]],
             confidence=char_confidence(results),
             valid=None if valid is None else valid / self.stride,
-            texts=None if self.bridge_spaces else results.get("gt_texts"),
+            places=None if self.bridge_spaces else places_of(results.get("gt_texts")),
         )
         maps = draw_score_maps([words], size, **self.shape)
         stacked = torch.cat([maps.region, maps.affinity, maps.confidence])

@@ -97,6 +97,14 @@ class Teacher(nn.Module):
         Returns:
             Tensor: ``(N, H / stride, W / stride)`` float32.
         """
+        # Crops come in ever new shapes: trying out algorithms for each does not pay.
+        benchmark, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, False
+        try:
+            return self._region(crops, amp)
+        finally:
+            torch.backends.cudnn.benchmark = benchmark
+
+    def _region(self, crops: Tensor, amp: torch.dtype | None) -> Tensor:
         with torch.autocast(
             crops.device.type, dtype=amp or torch.bfloat16, enabled=amp is not None
         ):

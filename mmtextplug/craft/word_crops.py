@@ -48,10 +48,10 @@ def words_without_characters(
         vertical (float): See `word_band`.
 
     Returns:
-        tuple[list[WordCrop], int]: The words; and how many cannot be labelled: without area, or
-        without a visible character in their text.
+        tuple[list[WordCrop], int]: The words; and how many cannot be labelled: without area,
+        without a visible character in their text, or not in view in one piece.
     """
-    crops, hopeless = [], 0
+    crops, left_out = [], 0
     for index, sample in enumerate(samples):
         instances = sample.gt_instances
         if "chars" not in instances or not any(chars is None for chars in instances.chars):
@@ -65,19 +65,18 @@ def words_without_characters(
             places = None if text is None else slots(text)
             length = None if places is None else sum(places)
             band = None if length == 0 else word_band(polygon, length=length, vertical=vertical)
-            if band is None:
-                hopeless += 1
-                continue
-            seen = _visible(band, places, sample.img_shape[:2])
-            if seen is not None:
+            seen = None if band is None else _visible(band, places, sample.img_shape[:2])
+            if seen is None:
+                left_out += 1
+            else:
                 crops.append(WordCrop(index, word, *seen))
-    return crops, hopeless
+    return crops, left_out
 
 
 def _visible(
     band: Band, places: list[bool] | None, shape: tuple[int, int]
 ) -> tuple[Band, list[bool] | None] | None:
-    """The section of a word that is in the image, and its places; None if there is none."""
+    """The section of a word that is in the image, and its places; None if not in one piece."""
     ends = np.concatenate([band.upper, band.lower])
     if (ends > -0.5).all() and (ends < (shape[1] - 0.5, shape[0] - 0.5)).all():
         return band, places
@@ -88,20 +87,14 @@ def _visible(
     inside = (x > -0.5) & (y > -0.5) & (x < shape[1] - 0.5) & (y < shape[0] - 0.5)
     if inside.all():
         return band, places
-    first, stop = _longest_run(inside)
+    edges = np.flatnonzero(np.diff(np.r_[False, inside, False]))
+    if len(edges) != 2:  # nothing in view, or a curve that leaves the image and comes back
+        return None
+    first, stop = map(int, edges)
     seen = None if places is None else places[first:stop]
-    if first == stop or (seen is not None and not any(seen)):
+    if seen is not None and not any(seen):
         return None
     return band.part(first / count, stop / count), seen
-
-
-def _longest_run(flags: np.ndarray) -> tuple[int, int]:
-    edges = np.flatnonzero(np.diff(np.r_[False, flags, False]))
-    if not len(edges):
-        return 0, 0
-    starts, stops = edges[::2], edges[1::2]
-    best = int((stops - starts).argmax())
-    return int(starts[best]), int(stops[best])
 
 
 def buckets(

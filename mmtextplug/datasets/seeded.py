@@ -53,6 +53,11 @@ class SeededInfiniteSampler(InfiniteSampler):
                     "or more"
                 )
             self.pattern = spread(ratio)
+            for number in range(len(ratio)):
+                if ratio[number] and self.ends[number] == ([0, *self.ends])[number]:
+                    raise ValueError(
+                        f"SeededInfiniteSampler: dataset {number} of {len(ratio)} is empty"
+                    )
         super().__init__(dataset, shuffle, seed)
 
     def _infinite_indices(self) -> Iterator[int]:

@@ -10,8 +10,8 @@ import numpy as np
 import regex
 from mmengine.structures import InstanceData
 
-from mmtextplug.craft.pseudo_labels import WordLabel
 from mmtextplug.craft.targets import ScoreMaps
+from mmtextplug.craft.word_labeller import WordLabel
 from mmtextplug.datasets.graphemes import slots
 
 from .draw import draw_chars, draw_words, overlay_score

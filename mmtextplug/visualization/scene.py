@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
 
-from mmtextplug.craft.targets import WordLabels, draw_score_maps
+from mmtextplug.craft.targets import WordLabels, draw_score_maps, places_of
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def generate_maps(instances: InstanceData, size: tuple[int, int], scale: np.ndar
         polygons=[polygon * scale for polygon in _polygons(instances)],
         chars=[None if c is None else np.asarray(c, np.float32) * scale for c in instances.chars],
         confidence=_numpy(confidence).astype(np.float32),
-        texts=instances.get("texts"),
+        places=places_of(instances.get("texts")),
     )
     maps = draw_score_maps([labels], size)
     return np.stack([maps.region[0].numpy(), maps.affinity[0].numpy()])

@@ -12,9 +12,9 @@ from mmengine.structures import InstanceData
 from mmtextplug.craft.char_split import hearts
 from mmtextplug.craft.flood import flood
 from mmtextplug.craft.grouping import as_score_map
-from mmtextplug.craft.pseudo_labels import WordLabel
 from mmtextplug.craft.targets import ScoreMaps
 from mmtextplug.craft.word_crops import cut_out
+from mmtextplug.craft.word_labeller import WordLabel
 
 
 @dataclass(frozen=True)

@@ -199,6 +199,7 @@ def test_nothing_found_is_split_by_length_alone():
         ({"background": 0.8}, "background=0.8"),
         ({"foreground": float("nan")}, "foreground=nan"),
         ({"background": -0.1}, "background=-0.1"),
+        ({"foreground": 1.0}, "foreground=1.0 < 1"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):

@@ -17,6 +17,7 @@ from mmtextplug.craft.targets import (
     WordLabels,
     char_confidence,
     draw_score_maps,
+    places_of,
     words_of_line,
 )
 from mmtextplug.datasets.transforms.packing import PackCharInputs
@@ -291,20 +292,32 @@ def test_its_repr_names_its_settings():
     ],
 )  # fmt: skip
 def test_words_of_a_line(text, count, parts):
-    assert words_of_line(text, word_of(*range(0, 10 * count, 10))) == parts
+    (places,) = places_of([text])
+    assert words_of_line(places, word_of(*range(0, 10 * count, 10))) == parts
 
 
 def test_where_the_numbers_differ_the_widest_gaps_are_the_spaces():
     found = word_of(0, 10, 30, 40, 50, 75)  # gaps after the second and the fifth
-    assert words_of_line("abc def gh", found) == [2, 3, 1]
-    assert words_of_line("abcd efg", found) == [5, 1]
-    assert words_of_line("a b c d e f g", found) == [6]  # more words than characters
+    for text, parts in (
+        ("abc def gh", [2, 3, 1]),
+        ("abcd efg", [5, 1]),
+        ("a b c d e f g", [6]),  # more words than characters
+    ):
+        (places,) = places_of([text])
+        assert words_of_line(places, found) == parts
+
+
+def test_what_the_image_shows_of_a_line_counts():
+    seen = [False, True, True, True, True]  # of "ab cdef", cut after "ab"
+    assert words_of_line(seen, word_of(0, 10, 20, 30)) == [4]
+    assert places_of(None) is None
+    assert places_of([None, "ab", "a b"]) == [None, None, [True, False, True]]
 
 
 def test_a_space_has_no_affinity_unless_it_is_bridged():
     chars = word_of(0, 10, 20, 30)
     line = labels((box(0, 8, 38, 16), chars, 1.0))
-    spaced = replace(line, texts=["ab cd"])
+    spaced = replace(line, places=[[True, True, False, True, True]])
     affinity = draw_score_maps([spaced], (24, 44)).affinity[0]
     assert affinity[12, 9] == affinity[12, 29] == 1  # a-b and c-d
     assert affinity[12, 19] == 0

@@ -209,3 +209,9 @@ def test_a_ratio_that_does_not_fit_is_named(ratio):
         mixed(ratio)
     with pytest.raises(ValueError, match="found 0"):
         sampler(dice(), ratio=ratio)
+
+
+def test_an_empty_dataset_is_named():
+    with pytest.raises(ValueError, match="dataset 1 of 2 is empty"):
+        mixed((1, 2), lengths=(3, 0))
+    mixed((1, 0), lengths=(3, 0))  # of which nothing is wanted

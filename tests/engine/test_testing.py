@@ -103,7 +103,7 @@ def test_a_hostile_checkpoint_is_refused_and_not_run(data: Path, tmp_path: Path)
     torch.save({"state_dict": Bomb(mark)}, checkpoint)
     done = run([*TEST, str(config), str(checkpoint), "--work-dir", str(tmp_path / "out")])
     assert done.returncode == 1
-    assert last_line(done).startswith(f"test.py: error: {checkpoint}: no parameters found")
+    assert last_line(done).startswith(f"test.py: error: {checkpoint}: refused: it holds more than")
     assert not mark.exists()
 
 
@@ -115,7 +115,7 @@ def test_a_checkpoint_that_fits_nothing_is_refused(data: Path, tmp_path: Path) -
     assert done.returncode == 1
     message = last_line(done)
     assert message.startswith(f"test.py: error: {checkpoint}: does not fit this model: ")
-    assert "1 parameters are not in the model (such as a)" in message
+    assert "1 are not in the model (such as a)" in message
     # In training, the same file and a hostile one.
     options = ["--work-dir", str(tmp_path / "out"), "--cfg-options", f"load_from={checkpoint}"]
     done = run([*TRAIN, str(config), *options])
@@ -124,7 +124,7 @@ def test_a_checkpoint_that_fits_nothing_is_refused(data: Path, tmp_path: Path) -
     torch.save({"state_dict": Bomb(mark)}, checkpoint)
     done = run([*TRAIN, str(config), *options])
     assert done.returncode == 1
-    assert last_line(done).startswith(f"train.py: error: {checkpoint}: no parameters found")
+    assert last_line(done).startswith(f"train.py: error: {checkpoint}: refused: it holds more than")
     assert not mark.exists()
 
 

@@ -10,10 +10,10 @@ import torch
 from mmengine.structures import InstanceData
 
 from mmtextplug.craft.char_split import split_word
-from mmtextplug.craft.pseudo_labels import WordLabel
 from mmtextplug.craft.rectify import word_band
 from mmtextplug.craft.targets import ScoreMaps, WordLabels, draw_score_maps
 from mmtextplug.craft.word_crops import WordCrop
+from mmtextplug.craft.word_labeller import WordLabel
 from mmtextplug.datasets.graphemes import slots
 from mmtextplug.visualization.pseudo_labels import confidence_colour, draw_overview, draw_page
 from mmtextplug.visualization.score_maps import IGNORED_COLOUR

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from mmengine.structures import InstanceData
 
 from mmtextplug.craft.char_split import Split, split_word
-from mmtextplug.craft.pseudo_labels import WordLabel
 from mmtextplug.craft.rectify import word_band
 from mmtextplug.craft.targets import WordLabels, draw_score_maps
 from mmtextplug.craft.word_crops import WordCrop
+from mmtextplug.craft.word_labeller import WordLabel
 from mmtextplug.visualization import word_page
 from mmtextplug.visualization.word_page import read_page
 

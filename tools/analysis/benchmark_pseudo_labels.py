@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
-from mmengine.optim import build_optim_wrapper
+from mmengine.optim import AmpOptimWrapper, build_optim_wrapper
 from mmengine.registry import HOOKS, MODELS, init_default_scope
 from rich.console import Console
 from rich.progress import track
@@ -45,7 +45,7 @@ from torch import nn
 
 from mmtextplug import launch
 from mmtextplug.checkpoint import load_weights
-from mmtextplug.craft import pseudo_labels
+from mmtextplug.craft import word_labeller
 from mmtextplug.craft.char_split import split_word
 from mmtextplug.craft.pseudo_labels import PseudoCharLabelHook
 from mmtextplug.craft.weights import load_craft_weights, official_weights
@@ -114,7 +114,7 @@ class Clock:
 @contextmanager
 def watched(hook: PseudoCharLabelHook, clock: Clock) -> Iterator[None]:
     """Have the clock add up what a hook does inside ``label``."""
-    owners = [(pseudo_labels, "cut_out"), (hook.teacher, "region"), (hook.labeller, "label")]
+    owners = [(word_labeller, "cut_out"), (hook.teacher, "region"), (hook.labeller, "label")]
     before = [getattr(owner, name) for owner, name in owners]
     for (owner, name), function in zip(owners, before):
         setattr(owner, name, clock.watch(name, function))
@@ -122,7 +122,7 @@ def watched(hook: PseudoCharLabelHook, clock: Clock) -> Iterator[None]:
         yield
     finally:
         for (owner, name), function in zip(owners, before):
-            if owner is pseudo_labels:
+            if owner is word_labeller:
                 setattr(owner, name, function)
             else:
                 delattr(owner, name)  # the method of the class shows again
@@ -226,8 +226,10 @@ def time_single(
     crops.sort(key=lambda crop: crop.band.size(SINGLE_HEIGHT)[0])
     places = np.linspace(0, len(crops) - 1, min(sample, len(crops))).round().astype(int)
     chosen = [crops[i] for i in places]
-    images = hook._prepared(batch["inputs"], runner)
-    amp = pseudo_labels._amp_type(runner)
+    data = {"inputs": list(batch["inputs"]), "data_samples": []}
+    with torch.no_grad():
+        images = runner.model.data_preprocessor(data, training=False)["inputs"]
+    amp = torch.float16 if isinstance(runner.optim_wrapper, AmpOptimWrapper) else None
 
     def label(crop: WordCrop) -> None:
         width, height = crop.band.size(SINGLE_HEIGHT, MAX_WIDTH)
@@ -305,7 +307,6 @@ def benchmark(args: argparse.Namespace) -> list[Times]:
     model = make_model(cfg, args.checkpoint).to(args.device)
     runner = make_runner(cfg, model, args.amp)
     hook = HOOKS.build(dict(type="PseudoCharLabelHook", **settings))
-    hook.before_run(runner)
     hook.before_train(runner)
     numbers = track(args.words, "timing", console=Console(stderr=True))
     return [measure(cfg, runner, hook, words, args) for words in numbers]

@@ -160,12 +160,9 @@ def read_words(
         words = []
         for instance in data["instances"]:
             word, _ = read_word(instance)
-            if (
-                word is None
-                or word.ignored
-                or not word.text
-                or not (word.chars is not None and len(word.chars))
-            ):
+            if word is None or word.ignored or not word.text:
+                continue
+            if word.chars is None or not len(word.chars):
                 continue
             band = word_band(word.polygon, length=len(word.chars))
             if band is not None:
@@ -193,16 +190,15 @@ def look(
             chosen = [crops[i] for i in bucket], [sizes[i] for i in bucket]
             batch = cut_out(images, *chosen)
             colours = cut_out(tensor[None].float(), *chosen).round().byte()
-            for index, score, pixels in zip(bucket, teacher.region(batch).cpu().numpy(), colours):
+            scores = teacher.region(batch).cpu().numpy()
+            strides = [side / cells for side, cells in zip(batch.shape[2:], scores.shape[1:])]
+            for index, score, pixels in zip(bucket, scores, colours):
                 width = sizes[index][0]
-                cells = [
-                    max(round(side * len_map / len_batch), 1)
-                    for side, len_map, len_batch in zip(
-                        (height, width), score.shape, batch.shape[2:]
-                    )
-                ]
+                rows, columns = (
+                    max(round(side / stride), 1) for side, stride in zip((height, width), strides)
+                )
                 views[index] = WordView(
-                    np.ascontiguousarray(score[: cells[0], : cells[1]]),
+                    np.ascontiguousarray(score[:rows, :columns]),
                     pixels[:, :height, :width].permute(1, 2, 0).contiguous().numpy(),
                     words[index].places,
                 )
