@@ -51,7 +51,7 @@ test_dataloader = val_dataloader
 
 custom_hooks = [
     # The peaks of so light a network are low, and so is what counts as one.
-    dict(type="PseudoCharLabelHook", momentum=0.01, foreground=0.45, crop_height=48)
+    dict(type="PseudoCharLabelHook", momentum=0.01, foreground=0.45)
 ]
 
 optim_wrapper = dict(optimizer=dict(lr=5e-4))

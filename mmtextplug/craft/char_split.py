@@ -36,6 +36,7 @@ RUNG_SPREAD = 0.05
 """How far the lengths across a ribbon may differ, as a share of their mean."""
 
 _STEP = 0.01
+_EDGE = math.exp(-0.5 / SIGMA**2)
 # The first and last characters reach to the word's ends if these are within half their widths.
 _END_REACH = 0.5
 # Basins lean over each other; boxes that would share more of the narrower one meet in the middle.
@@ -91,10 +92,10 @@ def split_word(
     another number of seeds is found, the threshold of the seeds moves up or down, as little as it
     must, to where their number is right; if it is so nowhere, what was found stays.
 
-    The box of a character ends where it meets its neighbour, or where a Gaussian of the label
-    transform would end that falls to ``background`` at the same place. Up and down it spans the
-    whole crop, as in an equal split, because the height of a word is known better from its box than
-    from the blurred score of each character.
+    The box of a character ends where its score has fallen to the share of its peak at which a
+    Gaussian of the label transform has its box, or where it meets its neighbour before. Up and down
+    it spans the whole crop, as in an equal split, because the height of a word is known better from
+    its box than from the blurred score of each character.
 
     Args:
         region (np.ndarray): ``(h, w)`` region score, the word read from left to right. NaN and
@@ -104,7 +105,8 @@ def split_word(
             badly with it that `word_confidence` is below 0.5, the crop is cut into as many equal
             places instead. None: unknown, what is found counts.
         foreground (float): Scores above it are the heart of a character.
-        background (float): Scores not above it belong to no character.
+        background (float): Scores not above it belong to no character. Boxes end earlier, where
+            the Gaussian's do, at a quarter of the peak; a background above that cuts them short.
 
     Raises:
         ValueError: The map is not two-dimensional, or not ``0 <= background <= foreground < 1``.
@@ -207,44 +209,33 @@ def _spans(region: np.ndarray, seeds: np.ndarray, background: float) -> np.ndarr
     if not count:
         return np.zeros((0, 2))
     labels = flood(region, seeds, background)
-    start, stop, centre = compiled(_extents)(labels, region, count)
+    profiles = np.zeros((count, width), np.float32)
+    compiled(_profiles)(labels, region, profiles)
+    # A Gaussian of the label transform falls to `_EDGE` of its peak at the edge of its box.
+    covered = profiles >= _EDGE * profiles.max(axis=1, keepdims=True)
+    start, stop = covered.argmax(1).astype(float), width - covered[:, ::-1].argmax(1).astype(float)
     order = np.argsort(start + stop, kind="stable")
-    start, stop, centre = start[order], stop[order], centre[order]
-    # Half the box of a character whose Gaussian falls to the background where this basin ends.
-    share = SIGMA * math.sqrt(2 * math.log(1 / max(background, 1e-6)))
-    meets = stop[:-1] >= start[1:]
+    start, stop, centre = start[order], stop[order], profiles.argmax(1)[order] + 0.5
     middle, shared = (stop[:-1] + start[1:]) / 2, stop[:-1] - start[1:]
     narrower = np.minimum(stop[:-1] - start[:-1], stop[1:] - start[1:])
     cut = (shared > _SHARED * narrower) & (centre[:-1] < middle) & (middle < centre[1:])
     stop[:-1][cut] = start[1:][cut] = middle[cut]
-    left = np.maximum(centre - (centre - start) / share, 0)
-    left[1:][meets] = start[1:][meets]
-    right = np.minimum(centre + (stop - centre) / share, width)
-    right[:-1][meets] = stop[:-1][meets]
-    if left[0] <= _END_REACH * (right[0] - left[0]):
-        left[0] = 0
-    if width - right[-1] <= _END_REACH * (right[-1] - left[-1]):
-        right[-1] = width
-    spans = np.stack([left, right], axis=1)
+    if start[0] <= _END_REACH * (stop[0] - start[0]):
+        start[0] = 0
+    if width - stop[-1] <= _END_REACH * (stop[-1] - start[-1]):
+        stop[-1] = width
+    spans = np.stack([start, stop], axis=1)
     return spans[np.argsort(spans.sum(axis=1), kind="stable")]
 
 
-def _extents(labels, region, count):  # pragma: no cover
-    """First column, the one after the last, and the middle of the highest one of each label."""
+def _profiles(labels, region, profiles):  # pragma: no cover
+    """The highest score of each label in each column, ``(n, w)``."""
     height, width = labels.shape
-    start, stop, centre = np.zeros(count), np.zeros(count), np.full(count, 0.5)
-    highest = np.zeros(count, np.float32)
-    for x in range(width):
-        for y in range(height):
+    for y in range(height):
+        for x in range(width):
             char = labels[y, x] - 1
-            if char < 0:
-                continue
-            if stop[char] == 0:
-                start[char] = x
-            stop[char] = x + 1
-            if region[y, x] > highest[char]:
-                highest[char], centre[char] = region[y, x], x + 0.5
-    return start, stop, centre
+            if char >= 0 and region[y, x] > profiles[char, x]:
+                profiles[char, x] = region[y, x]
 
 
 def _page_band(outline: np.ndarray) -> Band | None:

@@ -80,7 +80,7 @@ train_dataloader = dict(
     )),
 )
 custom_hooks = [
-    dict(type='PseudoCharLabelHook', momentum=0.01, foreground=0.5, crop_height=64),
+    dict(type='PseudoCharLabelHook', momentum=0.01, foreground=0.5),
 ]
 load_from = '{checkpoint}'
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
