@@ -54,7 +54,7 @@ def literal_components(mask: np.ndarray) -> list[tuple[int, int]]:
 
 def test_three_characters_meet_half_way_and_end_as_their_gaussians_do():
     # Half-way between the centres is between two pixels. A Gaussian of 7 pixels belongs to a box of
-    # 7 / 0.6 = 11.67 pixels either way, wherever the flood stops below. The first character reaches to
+    # 7 / 0.6 = 11.67 pixels either way, wherever the flood stops below. The first one reaches to
     # the word's end, which is nearer than half of its width; the last one does not.
     region = blobs((24, 80), [(10, 12), (31, 12), (52, 12)], 7)
     for background in (0.02, 0.05, 0.2):

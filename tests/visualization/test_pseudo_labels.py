@@ -39,7 +39,7 @@ def labelled(
     region = np.zeros((height, width), np.float32)
     for i in range(seen):
         far = ((x - (i + 0.5) * width / seen) / (0.3 * width / seen)) ** 2
-        region = np.maximum(region, np.exp(-far - ((y - height / 2) / 8) ** 2))
+        region = np.maximum(region, np.exp(-far / 2 - ((y - height / 2) / 8) ** 2))
     split = split_word(region.astype(np.float32), places)
     chars = band.to_image(split.quads, (width, height)).astype(np.float32)
     words = InstanceData(polygons=[outline.ravel()], texts=[text])
