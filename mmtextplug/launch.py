@@ -15,6 +15,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 from mmengine.registry import Registry, root
+from mmengine.runner import find_latest_checkpoint
 
 from mmtextplug.compat import import_upstream
 
@@ -139,6 +140,16 @@ def demand(cfg: Config, *fields: str, use: str) -> None:
             value = value.get(name) if hasattr(value, "get") else None
         if value is None:
             raise ValueError(f"{cfg.filename}: {use} needs {field}, which this config lacks")
+
+
+def go_on(cfg: Config) -> None:
+    """Resume from the last checkpoint of the work folder; without one, start as the config says.
+
+    MMEngine would resume from ``load_from`` itself, where a config names weights to start from.
+    """
+    cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
+    if cfg.resume:
+        cfg.load_from = None
 
 
 def adapt_to_cpu(cfg: Config) -> None:

@@ -325,6 +325,16 @@ def test_tools_name_the_field_that_a_config_lacks(
     assert str(caught.value).startswith(f"{path}: ")
 
 
+def test_resuming_goes_on_in_the_work_folder_or_starts_from_what_the_config_names(config, tmp_path):
+    cfg = launch.load_config(str(config()), {"load_from": "strong.pth"}, str(tmp_path / "run"))
+    launch.go_on(cfg)
+    assert (cfg.resume, cfg.load_from) == (False, "strong.pth")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last_checkpoint").write_text(str(tmp_path / "run" / "iter_4.pth"))
+    launch.go_on(cfg)
+    assert (cfg.resume, cfg.load_from) == (True, None)
+
+
 def test_the_launchers_rank_wins_over_the_argument(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "0")  # so that what is set below is undone
     monkeypatch.delenv("LOCAL_RANK")

@@ -14,7 +14,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("config", help="config file")
     parser.add_argument("--work-dir", help="folder for logs and checkpoints")
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint of the work folder"
+        "--resume",
+        action="store_true",
+        help="go on from the last checkpoint of the work folder; start if there is none",
     )
     parser.add_argument("--amp", action="store_true", help="automatic mixed precision")
     parser.add_argument(
@@ -32,7 +34,8 @@ def main() -> None:
     fields = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
     launch.demand(cfg, *fields, use="a training")
     cfg.launcher = args.launcher
-    cfg.resume = args.resume or cfg.get("resume", False)
+    if args.resume:
+        launch.go_on(cfg)
     if args.amp:
         cfg.optim_wrapper.type = "AmpOptimWrapper"
         cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
