@@ -140,13 +140,13 @@ def test_the_table_agrees_with_the_times(tool, config, capsys):
     for column, words in enumerate((6, 24)):
         number = {name: float(found[0][column]) for name, found in rows.items() if name in NUMBERS}
         parts = sum(number[name] for name in PARTS)
-        assert number["labelling, in parts"] == pytest.approx(parts, abs=0.3)
+        assert number["labelling, in parts"] == pytest.approx(parts, rel=0.01, abs=0.5)
         shares = [float(found[column].rstrip("%")) / 100 for found in rows["share of the step"]]
         step = number["training step"]
-        assert shares[0] == pytest.approx(number["labelling"] / step, abs=0.01 + 0.1 / step)
-        assert shares[1] == pytest.approx(
-            number["one forward a word, 128 px"] / step, abs=0.01 + 0.1 / step
-        )
+        # The table's numbers are rounded: the step's, too, which the others are divided by.
+        single = number["one forward a word, 128 px"]
+        assert shares[0] == pytest.approx(number["labelling"] / step, rel=0.03, abs=0.03)
+        assert shares[1] == pytest.approx(single / step, rel=0.03, abs=0.03)
         assert rows["words timed"][0][column] == f"2 of {words}"
         assert min(number.values()) > 0
 
