@@ -1,6 +1,6 @@
 """Watershed of a score map, compiled by Numba, which waits for no other thread.
 
-scikit-image's gives the same basins, at ten times the cost for maps as small as a word's: labelling
+scikit-image's gives the same basins, at several times the cost for maps of a word's size: labelling
 the words of a batch has to fit beside a training step.
 """
 
