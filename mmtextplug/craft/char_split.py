@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 
 from mmtextplug.compiled import compiled
+from mmtextplug.craft.band import Band
 from mmtextplug.craft.flood import flood
 from mmtextplug.craft.gaussian import SIGMA
 from mmtextplug.craft.grouping import as_score_map
-from mmtextplug.craft.rectify import Band, polygon_band, word_band
+from mmtextplug.craft.rectify import polygon_band, word_band
 
 FOREGROUND, BACKGROUND = 0.75, 0.05
 """Scores above the first are the heart of a character, scores not above the second belong to none.

@@ -40,19 +40,21 @@ def _loop(score, labels, background):  # pragma: no cover
     first = np.full(LEVELS + 1, -1, np.int32)
     last = np.full(LEVELS + 1, -1, np.int32)
     following = np.full(height * width, -1, np.int32)
+
+    def push(pixel, level):
+        if first[level] < 0:
+            first[level] = pixel
+        else:
+            following[last[level]] = pixel
+        last[level] = pixel
+
     top = -1
     for y in range(height):
         for x in range(width):
-            if labels[y, x] == 0:
-                continue
-            level = min(max(int(score[y, x] * LEVELS), 0), LEVELS)
-            pixel = y * width + x
-            if first[level] < 0:
-                first[level] = pixel
-            else:
-                following[last[level]] = pixel
-            last[level] = pixel
-            top = max(top, level)
+            if labels[y, x] != 0:
+                level = min(max(int(score[y, x] * LEVELS), 0), LEVELS)
+                push(y * width + x, level)
+                top = max(top, level)
     level = top
     while level >= 0:
         pixel = first[level]
@@ -67,10 +69,4 @@ def _loop(score, labels, background):  # pragma: no cover
                     continue
                 labels[ny, nx] = labels[y, x]
                 # What lies higher behind a saddle is flooded at the saddle's level.
-                near = min(max(int(score[ny, nx] * LEVELS), 0), level)
-                neighbour = ny * width + nx
-                if first[near] < 0:
-                    first[near] = neighbour
-                else:
-                    following[last[near]] = neighbour
-                last[near] = neighbour
+                push(ny * width + nx, min(max(int(score[ny, nx] * LEVELS), 0), level))

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from mmtextplug.craft.rectify import VERTICAL, Band, sampling_grid, word_band
+from mmtextplug.craft.band import Band, sampling_grid
+from mmtextplug.craft.rectify import VERTICAL, word_band
 from mmtextplug.datasets.graphemes import slots
 
 DIVISOR = 32

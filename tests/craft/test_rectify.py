@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from shapely.geometry import MultiPoint, Point, Polygon
 
-from mmtextplug.craft.rectify import (
-    VERTICAL,
-    Band,
-    polygon_band,
-    quad_band,
-    sampling_grid,
-    word_band,
-)
+from mmtextplug.craft.band import Band, sampling_grid
+from mmtextplug.craft.rectify import VERTICAL, polygon_band, quad_band, word_band
 
 QUAD = [[10.0, 20.0], [70.0, 20.0], [70.0, 40.0], [10.0, 40.0]]
 # Three strips of 10, 10 and 20 pixels, 4 high; the last one rises by 8.

@@ -40,8 +40,9 @@ from rich.table import Table
 from tqdm import tqdm
 
 from mmtextplug import launch
+from mmtextplug.craft.band import Band
 from mmtextplug.craft.char_split import split_word
-from mmtextplug.craft.rectify import Band, word_band
+from mmtextplug.craft.rectify import word_band
 from mmtextplug.craft.teacher import Teacher
 from mmtextplug.craft.word_crops import WordCrop, buckets, cut_out
 from mmtextplug.datasets.annotations import read_word
