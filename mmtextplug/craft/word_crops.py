@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmtextplug.craft.band import Band, sampling_grid
 from mmtextplug.craft.rectify import VERTICAL, word_band
-from mmtextplug.datasets.graphemes import slots
+from mmtextplug.datasets.graphemes import slots_along
 
 DIVISOR = 32
 """Crops are padded to multiples of the network's coarsest stride."""
@@ -63,7 +63,7 @@ def words_without_characters(
         ):
             if chars is not None or ignored:
                 continue
-            places = None if text is None else slots(text)
+            places = None if text is None else slots_along(text)
             length = None if places is None else sum(places)
             band = None if length == 0 else word_band(polygon, length=length, vertical=vertical)
             seen = None if band is None else _visible(band, places, sample.img_shape[:2])

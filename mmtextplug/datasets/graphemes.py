@@ -23,6 +23,22 @@ def slots(text: str) -> list[bool]:
     ]
 
 
+def slots_along(text: str) -> list[bool]:
+    """The entries of `slots` in the order in which they stand from left to right.
+
+    A text whose first letter belongs to a script written from right to left (Unicode Annex 9, rule
+    P2) begins at the right. Words of the other direction inside it are taken to stand likewise.
+    """
+    found = slots(text)
+    return found[::-1] if reads_leftwards(text) else found
+
+
+def reads_leftwards(text: str) -> bool:
+    """Whether the first letter of a text belongs to a script written from right to left."""
+    directions = (unicodedata.bidirectional(character) for character in text)
+    return next((d != "L" for d in directions if d in ("L", "R", "AL")), False)
+
+
 def visible_length(text: str) -> int:
     """Number of characters of a text that can be seen; spaces are none."""
     return sum(slots(text))

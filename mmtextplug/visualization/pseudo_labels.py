@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData
 
 from mmtextplug.craft.targets import ScoreMaps
 from mmtextplug.craft.word_labeller import WordLabel
-from mmtextplug.datasets.graphemes import slots
+from mmtextplug.datasets.graphemes import reads_leftwards, slots
 
 from .draw import draw_chars, draw_words, overlay_score
 from .lettering import write_line
@@ -179,7 +179,8 @@ def _letters(page: WordPage) -> list[str]:
     places = page.label.crop.places
     if page.text is None or places is None or len(slots(page.text)) != len(places):
         return []
-    return [cluster for cluster in regex.findall(r"\X", page.text) if slots(cluster)]
+    letters = [cluster for cluster in regex.findall(r"\X", page.text) if slots(cluster)]
+    return letters[::-1] if reads_leftwards(page.text) else letters
 
 
 def _draw_surroundings(page: WordPage, size: tuple[int, int]) -> np.ndarray:

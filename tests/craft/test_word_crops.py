@@ -73,6 +73,15 @@ def test_what_cannot_be_labelled_is_counted(polygon, text):
     assert words_without_characters([sample([(polygon, text, None, False)])]) == ([], 1)
 
 
+def test_a_line_read_from_right_to_left_has_its_places_from_left_to_right():
+    words = sample([(box(10, 10, 90, 30), "שלום לך", None, False)])
+    (crop,), _ = words_without_characters([words])
+    assert crop.places == [True, True, False, True, True, True, True]
+    words = sample([(box(160, 10, 240, 30), "שלום לך", None, False)])  # its right half is outside
+    (crop,), _ = words_without_characters([words])
+    assert crop.places == [True, True, False]
+
+
 def test_of_a_cut_word_the_places_in_view_remain():
     # Places of 20 pixels from -50 on: the middles of the third to the sixth are at 0, 20, 40, 60.
     cut = sample([(box(-50, 10, 70, 30), "ab def", None, False)])

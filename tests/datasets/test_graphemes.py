@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmtextplug.datasets.graphemes import slots, visible_length
+from mmtextplug.datasets.graphemes import slots, slots_along, visible_length
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,19 @@ def test_visible_length(text, length):
 )
 def test_spaces_take_places_inside_only(text, places):
     assert slots(text) == [bool(place) for place in places]
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("ab c", [1, 1, 0, 1]),
+        ("אב ג", [1, 0, 1, 1]),
+        ("سلام يا", [1, 1, 0, 1, 1, 1, 1]),
+        ("12 אבג", [1, 1, 1, 0, 1, 1]),  # digits have no direction of their own
+        ("ab אבג", [1, 1, 0, 1, 1, 1]),  # the first letter decides
+        ("12 3", [1, 1, 0, 1]),
+        ("", []),
+    ],
+)
+def test_places_from_left_to_right(text, places):
+    assert slots_along(text) == [bool(place) for place in places]
