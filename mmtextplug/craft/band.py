@@ -39,6 +39,12 @@ class Band:
     height: float
     tilt: tuple[float, float] = (0.0, 0.0)
 
+    @property
+    def is_upright(self) -> bool:
+        """Whether the word reads downwards, or upwards, rather than to a side."""
+        right, down = self.upper[-1] + self.lower[-1] - self.upper[0] - self.lower[0]
+        return bool(abs(down) > abs(right))
+
     def size(self, height: int, max_width: int | None = None) -> tuple[int, int]:
         """Width and height in pixels of a crop that shows the word in its own proportions."""
         ratio = self.length / max(self.height, self.length / _WIDEST, 1e-9)

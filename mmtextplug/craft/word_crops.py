@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmtextplug.craft.band import Band, sampling_grid
 from mmtextplug.craft.rectify import VERTICAL, word_band
-from mmtextplug.datasets.graphemes import slots_along
+from mmtextplug.datasets.graphemes import slots, slots_along, visible_length
 
 DIVISOR = 32
 """Crops are padded to multiples of the network's coarsest stride."""
@@ -50,7 +50,8 @@ def words_without_characters(
 
     Returns:
         tuple[list[WordCrop], int]: The words; and how many cannot be labelled: without area,
-        without a visible character in their text, or not in view in one piece.
+        without a visible character in their text, or not in view in one piece. Words outside the
+        image are in neither.
     """
     crops, left_out = [], 0
     for index, sample in enumerate(samples):
@@ -63,15 +64,30 @@ def words_without_characters(
         ):
             if chars is not None or ignored:
                 continue
-            places = None if text is None else slots_along(text)
-            length = None if places is None else sum(places)
+            length = None if text is None else visible_length(text)
             band = None if length == 0 else word_band(polygon, length=length, vertical=vertical)
-            seen = None if band is None else _visible(band, places, sample.img_shape[:2])
+            if band is not None and _is_outside(band, sample.img_shape[:2]):
+                continue
+            seen = band and _visible(band, _places(text, band), sample.img_shape[:2])
             if seen is None:
                 left_out += 1
             else:
                 crops.append(WordCrop(index, word, *seen))
     return crops, left_out
+
+
+def _places(text: str | None, band: Band) -> list[bool] | None:
+    """The places of a text along the band; standing lines read downwards in any script."""
+    if text is None:
+        return None
+    return slots(text) if band.is_upright else slots_along(text)
+
+
+def _is_outside(band: Band, shape: tuple[int, int]) -> bool:
+    ends = np.concatenate([band.upper, band.lower])
+    return bool(
+        (ends.max(0) < -0.5).any() or (ends.min(0) > (shape[1] - 0.5, shape[0] - 0.5)).any()
+    )
 
 
 def _visible(

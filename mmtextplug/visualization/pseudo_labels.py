@@ -175,12 +175,13 @@ def _draw_letters(crop: np.ndarray, chars: np.ndarray, page: WordPage) -> np.nda
 
 
 def _letters(page: WordPage) -> list[str]:
-    """The visible characters of a word that the image shows whole."""
+    """The visible characters of a word that the image shows whole, as the band has them."""
     places = page.label.crop.places
     if page.text is None or places is None or len(slots(page.text)) != len(places):
         return []
     letters = [cluster for cluster in regex.findall(r"\X", page.text) if slots(cluster)]
-    return letters[::-1] if reads_leftwards(page.text) else letters
+    leftwards = reads_leftwards(page.text) and not page.label.crop.band.is_upright
+    return letters[::-1] if leftwards else letters
 
 
 def _draw_surroundings(page: WordPage, size: tuple[int, int]) -> np.ndarray:

@@ -82,6 +82,18 @@ def test_a_line_read_from_right_to_left_has_its_places_from_left_to_right():
     assert crop.places == [True, True, False]
 
 
+def test_a_standing_line_has_its_places_in_the_order_of_its_text_in_any_script():
+    words = sample([(box(10, 0, 30, 90), "אב גדהו", None, False)])
+    (crop,), _ = words_without_characters([words])
+    assert crop.places == [True, True, False, True, True, True, True]
+
+
+@pytest.mark.parametrize("shift", [(-120, 0), (240, 0), (0, -60), (0, 130)])
+def test_words_outside_of_the_image_are_not_counted(shift):
+    outside = sample([(box(-20, 10, 20, 30) + np.float32(shift), "ab", None, False)])
+    assert words_without_characters([outside]) == ([], 0)
+
+
 def test_of_a_cut_word_the_places_in_view_remain():
     # Places of 20 pixels from -50 on: the middles of the third to the sixth are at 0, 20, 40, 60.
     cut = sample([(box(-50, 10, 70, 30), "ab def", None, False)])
@@ -90,7 +102,7 @@ def test_of_a_cut_word_the_places_in_view_remain():
     np.testing.assert_allclose(crop.band.upper, [[-10, 10], [70, 10]], atol=1e-6)
     np.testing.assert_allclose(crop.band.lower, [[-10, 30], [70, 30]], atol=1e-6)
     # Nothing but the space, or less than half a place, is in view.
-    for shift in (-125, 195):
+    for shift in (-115, 195):
         gone = sample([(box(shift, 10, shift + 120, 30), "abcdef", None, False)])
         assert words_without_characters([gone]) == ([], 1)
     # Without a text, places are as wide as the word is high.
