@@ -43,6 +43,7 @@ train_dataloader = dict(
             _delete_=True,
             type="ConcatDataset",
             datasets=[{{_base_.train_dataloader.dataset.dataset}}, words_only],
+            verify_meta=False,
         )
     ),
 )

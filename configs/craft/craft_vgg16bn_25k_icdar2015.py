@@ -36,6 +36,7 @@ train_dataloader = dict(
             _delete_=True,
             type="ConcatDataset",
             datasets=[with_chars, words_only],
+            verify_meta=False,  # annotation files may say more about themselves, each its own
         )
     ),
 )

@@ -2,9 +2,10 @@
 # 8 GPUs with 6 images each; for another number of GPUs change batch_size, or let
 # `--auto-scale-lr` adapt the learning rate.
 #
-# Data: SynthText's images in data/synthtext/imgs/1/..., and an index of its gt.mat:
+# Data: SynthText's images in data/synthtext/imgs/1/..., and an index of its gt.mat, in which boxes
+# outside of the images are left out:
 #   python tools/datasets/synthtext_index.py data/synthtext/gt.mat data/synthtext/imgs \
-#       --out data/synthtext/index
+#       --out data/synthtext/index --check-images
 # Validation: any word-annotated set in MMOCR's JSON; here ICDAR 2013, whose focused text is
 # closest to SynthText's.
 _base_ = ["../_base_/default_runtime.py", "_base_craft_vgg16bn.py"]

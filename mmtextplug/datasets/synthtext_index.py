@@ -187,24 +187,39 @@ def check_target(out: Path, overwrite: bool = False) -> dict | None:
         dict | None: The manifest of the index that is there and stays; None to write.
 
     Raises:
-        ValueError: If something else is there, or an index that cannot be read.
+        ValueError: If something else is there, or an index that cannot be read; if an index is to
+            be replaced that has something else in its folder.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     manifest = out / MANIFEST
     if not manifest.is_file():
         raise ValueError(f"{out}: is there, and is no index of this tool; name another --out")
-    if overwrite:
-        return None
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT or content["version"] != VERSION:
-            raise ValueError("another version")
-    except (ValueError, KeyError, TypeError) as error:
+        ours = isinstance(content, dict) and content.get("format") == FORMAT
+        version = content.get("version") if ours else None
+        fault = "" if version == VERSION else f"version {version}, not {VERSION}"
+    except ValueError as error:
+        ours, fault = True, str(error)  # one of this tool that is damaged, as far as it shows
+    if ours and not fault and not overwrite:
+        return content
+    foreign = _foreign_entry(out) if ours else MANIFEST
+    if foreign:
         raise ValueError(
-            f"{manifest}: cannot be used ({error}); replace with --overwrite"
-        ) from error
-    return content
+            f"{out}: is not replaced, since {foreign} in it is no part of an index; name another "
+            "--out, or move that elsewhere"
+        )
+    if not overwrite:
+        raise ValueError(f"{manifest}: cannot be used ({fault}); replace with --overwrite")
+    return None
+
+
+def _foreign_entry(folder: Path) -> str:
+    """The first entry that no index has; '' if there is none."""
+    parts = {MANIFEST, *(f"{name}.npy" for name in ARRAYS)}
+    entries = sorted(folder.iterdir())
+    return next((e.name for e in entries if e.name not in parts or not e.is_file()), "")
 
 
 def write_index(
@@ -215,6 +230,9 @@ def write_index(
     faults: Mapping[str, int] | None = None,
 ) -> dict:
     """Write an index; the folder is there when all of it is, and stays as it was if that fails.
+
+    A process that is killed while the new folder takes the place of the old one leaves the latter
+    beside it, as ``.<name>.*.old``.
 
     Args:
         out (Path): The folder; an index in it is replaced.
@@ -228,7 +246,7 @@ def write_index(
 
     Raises:
         OSError: If there is no space, or no permission.
-        ValueError: If there is no image.
+        ValueError: If there is no image, or something else than an index in the folder.
     """
     out = Path(os.path.abspath(out))
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -249,14 +267,24 @@ def write_index(
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         (partial / MANIFEST).write_text(text, encoding="utf-8")
         partial.chmod(0o777 & ~_umask())  # a temporary folder is its owner's alone
-        old = partial.with_suffix(".old")
-        if out.exists():
-            out.rename(old)
-        partial.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
+        check_target(out, overwrite=True)
+        _replace(out, partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return manifest
+
+
+def _replace(out: Path, new: Path) -> None:
+    old = new.with_suffix(".old")
+    try:
+        if out.exists():
+            out.rename(old)
+        new.rename(out)
+    except BaseException:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -64,7 +64,8 @@ def clean(
         truth (GroundTruth): All images.
         images (range): Which of them, in steps of 1.
         faults (Counter[str]): Counts what is wrong, under `FAULTS` and the values of ``unusable``.
-        sizes (np.ndarray, optional): ``(len(images), 2)`` height and width; 0 if not known.
+        sizes (np.ndarray, optional): ``(len(images), 2)`` height and width; 0 if not known: then
+            nothing is outside to the right or below.
         unusable (Mapping[int, str], optional): Images to leave out, and why.
     """
     sizes = np.zeros((len(images), 2)) if sizes is None else np.asarray(sizes)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from mmengine.hooks import LoggerHook
 from mmengine.logging import MessageHub
 from mmengine.registry import HOOKS
 from mmengine.structures import InstanceData, PixelData
@@ -77,14 +78,18 @@ def sample(words: list[tuple], shape=(128, 256)) -> TextDetDataSample:
     return TextDetDataSample(gt_instances=instances, metainfo=dict(img_shape=shape))
 
 
-def runner(model: nn.Module, **fields) -> SimpleNamespace:
+def runner(model: nn.Module, hooks: tuple = (), **fields) -> SimpleNamespace:
     hub = MessageHub(f"test_{id(model)}")
-    return SimpleNamespace(model=model, iter=0, message_hub=hub, optim_wrapper=None, **fields)
+    return SimpleNamespace(
+        model=model, iter=0, message_hub=hub, optim_wrapper=None, hooks=list(hooks), **fields
+    )
 
 
-def started(model: nn.Module, **settings) -> tuple[PseudoCharLabelHook, SimpleNamespace]:
+def started(
+    model: nn.Module, log_interval: int = 1, **settings
+) -> tuple[PseudoCharLabelHook, SimpleNamespace]:
     hook = HOOKS.build({"type": "PseudoCharLabelHook", "teacher": "frozen", **settings})
-    run = runner(model)
+    run = runner(model, hooks=(LoggerHook(interval=log_interval),))
     hook.before_train(run)
     return hook, run
 
@@ -146,7 +151,7 @@ def test_a_batch_without_unknown_characters_costs_nothing():
     hook, run = started(Reader())
     hook.before_train_iter(run, 0, {"inputs": None, "data_samples": samples})  # not even looked at
     assert hook.teacher.module.calls == []
-    assert logged(run) == {}
+    assert logged(run) == {"train/pseudo_words": 0, "train/pseudo_left_out": 0}
 
 
 def test_what_the_teacher_does_not_see_is_cut_into_equal_parts_and_said(monkeypatch):
@@ -267,20 +272,86 @@ def test_it_starts_from_the_network_as_loaded_or_from_a_file(tmp_path):
     assert hook.teacher.module.gain.item() == 4.0
 
 
-def test_a_network_that_learns_from_itself_alone_is_warned_of(monkeypatch):
+@pytest.mark.parametrize(
+    ("teacher", "strong", "mixed", "warned"),
+    [
+        ("ema", (), (), 19),
+        ("copy", (), (3,), 19),  # one in twenty
+        ("ema", (), (3, 11), 23),  # a tenth, as long as both are among the last twenty
+        ("ema", (3,), (11,), 23),  # given in a batch of their own
+        ("ema", (), range(0, 60, 10), None),
+        ("frozen", (), (), None),
+    ],
+)
+def test_a_network_that_learns_from_itself_alone_is_warned_of(
+    teacher, strong, mixed, warned, monkeypatch
+):
     lines = []
     monkeypatch.setattr(pseudo_labels, "print_log", lambda text, **_: lines.append(text))
-    monkeypatch.setattr(pseudo_labels, "_BLIND_STEPS", 3)
+    monkeypatch.setattr(pseudo_labels, "_WATCHED_BATCHES", 20)
     chars = row(10, 20, 5)
-    hook, run = started(Reader())
-    for step in range(9):
-        words = [(outline(chars), "house", None, False)]
-        if step == 2:
-            words.append((outline(chars), "house", chars, False))
-        batch = {"inputs": [painted([chars])], "data_samples": [sample(words)]}
-        hook.before_train_iter(run, step, batch)
-        assert len(lines) == (step >= 5)
-    assert "no character box was given in 3 steps" in lines[0]
+    weak = (outline(chars), "house", None, False)
+    given = (outline(chars), "house", chars, False)
+    image = painted([chars])
+    hook, run = started(Reader(), teacher=teacher)
+    for step in range(60):
+        words = [given] if step in strong else [weak, given] if step in mixed else [weak]
+        for content in ([], words):  # batches without text are none
+            hook.before_train_iter(
+                run, step, {"inputs": [image], "data_samples": [sample(content)]}
+            )
+        assert len(lines) == (warned is not None and step >= warned)
+    if warned is not None:
+        held = 1 if mixed else 0
+        assert f"only {held} of the last 20 batches held characters" in lines[0]
+
+
+def test_the_log_has_means_over_the_steps_since_its_last_line():
+    five, three = row(10, 20, 5), row(10, 70, 3)
+    image = painted([five, three])
+    words = [
+        [(outline(five), "house", None, False), (outline(three), "abcd", None, False)],  # 1, 0.75
+        [],
+        [(box(150, 90, 200, 110), "ab", None, False)],  # nothing there: equal parts, 0.5
+        [(outline(five), "house", five, False), (box(9, 9, 9, 9), "x", None, False)],
+        [],
+        [],
+    ]
+    expected = [
+        {"words": 2, "left_out": 0, "confidence": 0.875, "equal_split": 0, "length_error": 0.125},
+        {"words": 1, "left_out": 0, "confidence": 0.875, "equal_split": 0, "length_error": 0.125},
+        {
+            "words": 1,
+            "left_out": 0,
+            "confidence": 2.25 / 3,  # words count, not steps
+            "equal_split": 1 / 3,
+            "length_error": 1.25 / 3,
+        },
+        {"words": 1 / 3, "left_out": 1 / 3, "confidence": 0.5, "equal_split": 1, "length_error": 1},
+        {"words": 1 / 3, "left_out": 1 / 3, "confidence": 0.5, "equal_split": 1, "length_error": 1},
+        {"words": 0, "left_out": 1 / 3},  # nothing stale
+    ]
+    hook, run = started(Reader(), log_interval=3)
+    for step, (content, means) in enumerate(zip(words, expected)):
+        hook.before_train_iter(run, step, {"inputs": [image], "data_samples": [sample(content)]})
+        assert logged(run) == pytest.approx(
+            {f"train/pseudo_{name}": value for name, value in means.items()}
+        )
+    # A checkpoint does not name what is gone: MMEngine would complain when it is resumed from.
+    state = run.message_hub.state_dict()
+    assert list(state["resumed_keys"]) == list(state["log_scalars"]) == []
+
+
+def test_without_a_logger_the_last_step_counts():
+    chars = row(10, 20, 5)
+    hook = PseudoCharLabelHook(teacher="frozen")
+    run = runner(Reader())
+    hook.before_train(run)
+    for content in ([(outline(chars), "house", None, False)], []):
+        batch = {"inputs": [painted([chars])], "data_samples": [sample(content)]}
+        hook.before_train_iter(run, 0, batch)
+        assert logged(run)["train/pseudo_words"] == len(content)
+        assert ("train/pseudo_confidence" in logged(run)) == bool(content)
 
 
 def test_a_word_without_a_character_in_it_is_no_background():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import re
+import shlex
 import sys
 import tempfile
 from collections import Counter
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.config import Config
 from scipy.io import savemat
 
 from mmtextplug.datasets import synthtext_repair as repair
@@ -589,6 +592,27 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path, error):
     assert SynthTextIndex(out).read(0)["instances"][0]["text"] == "new"
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_the_old_index_comes_back_if_the_new_one_cannot_take_its_place(
+    tmp_path, monkeypatch, error
+):
+    out = tmp_path / "index"
+    write_index(out, [chunk_of("old")])
+    rename = Path.rename
+
+    def fail_for_the_new(path, target):
+        if path.suffix == ".part":
+            raise error("stopped")
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fail_for_the_new)
+        with pytest.raises(error):
+            write_index(out, [chunk_of("new")])
+    assert list(tmp_path.iterdir()) == [out]
+    assert SynthTextIndex(out).read(0)["instances"][0]["text"] == "old"
+
+
 def test_no_image_no_index(tmp_path):
     with pytest.raises(ValueError, match=r"index: not written: no usable image"):
         write_index(tmp_path / "index", [])
@@ -611,6 +635,63 @@ def test_where_an_index_may_be_written(tmp_path):
     (out / MANIFEST).write_text("{")
     with pytest.raises(ValueError, match=r"index\.json: cannot be used .*--overwrite"):
         check_target(out)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "\x00", '{"format": "mmtextplug SynthText index", "version": 0}', None]
+)
+def test_a_damaged_or_older_index_may_be_replaced(tmp_path, content):
+    out = tmp_path / "index"
+    manifest = write_index(out, [chunk_of("old")])
+    if content is not None:
+        (out / MANIFEST).write_text(content)
+        with pytest.raises(ValueError, match=r"index\.json: cannot be used .*--overwrite"):
+            check_target(out)
+    (out / "chars.npy").unlink()
+    (out / "words.npy").write_bytes(b"cut off")
+    assert check_target(out, overwrite=True) is None
+    assert write_index(out, [chunk_of("old")]) == manifest
+    assert SynthTextIndex(out).read(0)["instances"][0]["text"] == "old"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("content", ['{"photos": 2}', "[1]", "null", '{"format": "albums"}', "{"])
+def test_a_folder_of_something_else_is_never_replaced(tmp_path, content):
+    out = tmp_path / "album"
+    (out / "photos").mkdir(parents=True)
+    (out / "photos" / "a.jpg").write_bytes(b"a")
+    (out / "index.json").write_text(content)
+    before = files(tmp_path)
+    # Even without a file of another name: what can be read shows whose it is.
+    foreign = "photos" if content == "{" else r"index\.json"
+    message = rf"album: is not replaced, since {foreign} in it .*name another --out"
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=message):
+            check_target(out, overwrite)
+    with pytest.raises(ValueError, match=message):
+        write_index(out, [chunk_of("ab")])
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "a.npy", "words.npy/deep", ".hidden", "b/words.npy"])
+def test_what_somebody_put_into_an_index_is_not_deleted(tmp_path, name):
+    out = tmp_path / "index"
+    manifest = write_index(out, [chunk_of("ab")])
+    if name.startswith("words"):
+        (out / "words.npy").unlink()
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_bytes(b"mine")
+    (out / "zebra.txt").write_bytes(b"mine too")
+    before = files(tmp_path)
+    assert check_target(out) == manifest  # left as it is, it does no harm
+    foreign = re.escape(name.split("/")[0])
+    for action in (lambda: check_target(out, True), lambda: write_index(out, [chunk_of("new")])):
+        with pytest.raises(ValueError, match=rf"index: is not replaced, since {foreign} in it"):
+            action()
+    assert files(tmp_path) == before
 
 
 # --- the tool ----------------------------------------------------------------------------------
@@ -660,6 +741,7 @@ def test_a_run_without_looking_at_images(tmp_path, pictures, run):
     assert "8  words of 8" in out
     assert "20  characters of 20" in out
     assert "no faults" in out
+    assert out.splitlines()[-1] == "right and bottom borders not checked; --check-images does"
     index = SynthTextIndex(tmp_path / "index")
     assert [index.read(i)["img_path"] for i in range(4)] == [p["name"] for p in pictures]
     assert "height" not in index.read(0)
@@ -678,6 +760,7 @@ def test_a_run_that_looks_at_images(tmp_path, pictures, run, tool):
     assert f"1  {tool.MISSING}" in out
     assert f"1  {tool.UNREADABLE}" in out
     assert f"1  {repair.WORD_REACHING}" in out
+    assert "not checked" not in out
     index = SynthTextIndex(tmp_path / "index")
     assert [(index.read(i)["height"], index.read(i)["width"]) for i in range(2)] == [
         (60, 50), (60, 20)
@@ -699,3 +782,27 @@ def test_errors_of_the_tool_are_one_line(tmp_path, pictures, run):
     assert "none of 1 images of GT_MAT is there, such as elsewhere/a.jpg" in err.splitlines()[-1]
     assert not (tmp_path / "index").exists()
     assert not list(tmp_path.glob(".index*"))
+
+
+def test_overwriting_spares_a_folder_of_something_else(tmp_path, pictures, run):
+    (tmp_path / "index" / "photos").mkdir(parents=True)
+    (tmp_path / "index" / "photos" / "a.jpg").write_bytes(b"a")
+    (tmp_path / "index" / "index.json").write_text('{"photos": 1}')
+    status, _, err = run("--overwrite")
+    assert status == 1
+    assert "index: is not replaced, since index.json in it is no part" in err.splitlines()[-1]
+    assert files(tmp_path / "index") == {"photos/a.jpg": b"a", "index.json": b'{"photos": 1}'}
+
+
+def test_the_command_that_the_config_documents_fits_it(repository, tool):
+    path = repository / "configs" / "craft" / "craft_vgg16bn_50k_synthtext.py"
+    comment = re.sub(r"\\\n#", "", path.read_text(encoding="utf-8"))
+    command = re.search(
+        r"^# +python tools/datasets/synthtext_index\.py (.*)$", comment, re.MULTILINE
+    )
+    args = tool.parse_args(shlex.split(command[1]))
+    assert args.check_images  # boxes beyond the right and bottom borders are no targets
+    dataset = Config.fromfile(path).train_dataloader.dataset.dataset
+    root = Path(dataset.data_root)
+    assert args.out == root / dataset.index
+    assert args.images == root / dataset.data_prefix.img_path
