@@ -6,18 +6,23 @@ import importlib
 import json
 import re
 import sys
+from itertools import islice
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import mmtextplug  # noqa: F401 - before MMOCR, whose version ceilings it lifts
 
 # isort: split
 import torch
 from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, init_default_scope
 
 CONFIG = """
@@ -63,21 +68,18 @@ def word(left: float, top: float, width: float, text: str | None, **fields: obje
     } | fields
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Photos with 2 words, with none to label, and with 1."""
-    chars = [[10, 10, 30, 10, 30, 30, 10, 30]]
-    lists = [
-        [word(10, 10, 60, "one"), word(10, 50, 50, "東京")],
-        [word(10, 10, 20, "x", chars=chars), word(10, 50, 40, "###", ignore=True)],
-        [word(20, 30, 60, "three")],
-    ]
+CHARS = [[10, 10, 30, 10, 30, 30, 10, 30]]
+NOTHING_TO_LABEL = [word(10, 10, 20, "x", chars=CHARS), word(10, 50, 40, "###", ignore=True)]
+
+
+def write_photos(tmp_path: Path, lists: list[list[dict]], width: int = 96) -> Path:
+    """Photos with these words."""
     entries = []
     for index, instances in enumerate(lists):
-        image = np.random.default_rng(index).integers(0, 256, (96, 96, 3), np.uint8)
+        image = np.random.default_rng(index).integers(0, 256, (96, width, 3), np.uint8)
         cv2.imwrite(str(tmp_path / f"{index}.png"), cv2.blur(image, (9, 9)))
         entries.append(
-            {"img_path": f"{index}.png", "height": 96, "width": 96, "instances": instances}
+            {"img_path": f"{index}.png", "height": 96, "width": width, "instances": instances}
         )
     metainfo = {
         "dataset_type": "TextDetDataset",
@@ -87,6 +89,19 @@ def root(tmp_path: Path) -> Path:
     content = {"metainfo": metainfo, "data_list": entries}
     (tmp_path / "words.json").write_text(json.dumps(content))
     return tmp_path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Photos with 2 words, with none to label, and with 1."""
+    return write_photos(
+        tmp_path,
+        [
+            [word(10, 10, 60, "one"), word(10, 50, 50, "東京")],
+            NOTHING_TO_LABEL,
+            [word(20, 30, 60, "three")],
+        ],
+    )
 
 
 @pytest.fixture
@@ -127,7 +142,9 @@ def browse(tool, root, monkeypatch, capsys):
         argv = ["browse", str(path), *arguments, "--out", str(out)]
         monkeypatch.setattr(sys, "argv", argv)
         tool.main()
-        rows = re.findall(r"^  ([a-z ]+?) +([\d.]+)$", capsys.readouterr().out, re.MULTILINE)
+        said = capsys.readouterr().out
+        rows = re.findall(r"^  ([a-z ]+?) +([\d.]+)$", said, re.MULTILINE)
+        run.last_line = said.splitlines()[-1]
         pictures = {p.relative_to(out).as_posix(): cv2.imread(str(p)) for p in out.rglob("*.png")}
         return pictures, {name: float(value) for name, value in rows}
 
@@ -202,21 +219,95 @@ def test_where_weights_come_from(tool, config, weights, root):
         path("load_from = 'other.pth'")
 
 
-def test_samples_are_spread_over_all_parts(tool):
-    class Parts(list):
-        cumulative_sizes = (100, 100, 103)
+@pytest.mark.parametrize(
+    ("text", "left", "width", "photo", "seen"),
+    [
+        ("ab cd efg hijk", 40, 140, 220, "cd efg hij"),  # the border cuts it
+        ("אב גדהו", 10, 70, 96, "whdg ba"),
+    ],
+)
+def test_labels_are_those_of_a_training_step(
+    tool, browse, config, weights, root, text, left, width, photo, seen, monkeypatch
+):
+    write_photos(root, [[word(left, 40, width, text)]], width=photo)
+    drawn, generate = [], tool.generate_maps
 
-    assert tool.spread_over(range(11), 3) == [0, 5, 10]
-    assert tool.spread_over(range(2), 5) == [0, 1]
-    assert tool.spread_over([], 5) == []
-    assert tool.spread_over(Parts(range(103)), 4) == [0, 100, 33, 101, 66, 102, 99]
+    def spied(*args: object) -> object:
+        drawn.append(generate(*args))
+        return drawn[-1]
+
+    monkeypatch.setattr(tool, "generate_maps", spied)
+    browse(config(), str(weights), "--number", "1")
+    # The same sample in a training step with the hook.
+    cfg = tool.seeded(Config.fromfile(config()), "train")
+    batch = pseudo_collate([tool.build_dataset(cfg, "train")[0]])
+    model = tool.build_model(cfg, str(weights))
+    hook = tool.build_hook(cfg)
+    run = SimpleNamespace(model=model, iter=0, optim_wrapper=None, message_hub=MessageHub("browse"))
+    hook.before_train(run)
+    hook.before_train_iter(run, 0, batch)
+    (sample,) = batch["data_samples"]
+    (places,) = sample.gt_instances.char_places
+    assert places == [sign != " " for sign in seen]
+    loss = tool.build_loss(cfg)
+    sample.set_metainfo({"batch_input_shape": (96, 96)})
+    expected = loss.get_targets([sample], (96, 96))
+    for name in ("region", "affinity", "confidence"):
+        assert torch.equal(getattr(drawn[0], name), getattr(expected, name))
+
+
+class Parts:
+    """Concatenated datasets of these sizes."""
+
+    def __init__(self, *sizes: int) -> None:
+        self.cumulative_sizes = np.cumsum(sizes).tolist()
+
+    def __len__(self) -> int:
+        return self.cumulative_sizes[-1]
+
+
+def test_samples_are_spread_over_all_parts_until_there_are_no_more(tool):
+    def first(count: int, *args: object) -> list[int]:
+        return list(islice(tool.spread_over(*args), count))
+
+    assert list(tool.spread_over(range(11), 3)) == [0, 5, 10, 2, 4, 6, 8, 1, 3, 7, 9]
+    assert list(tool.spread_over(range(2), 5)) == [0, 1]
+    assert list(tool.spread_over([], 5)) == []
+    assert first(7, Parts(100, 0, 3), 4) == [0, 100, 33, 101, 66, 102, 99]
+    # Only as far as it is asked for.
+    assert first(3, Parts(10**9), 2) == [0, 999_999_999, 333_333_333]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sizes=st.lists(st.integers(0, 40), min_size=1, max_size=4), number=st.integers(1, 50))
+def test_each_sample_is_looked_at_once(tool, sizes, number):
+    assert sorted(tool.spread_over(Parts(*sizes), number)) == list(range(sum(sizes)))
+
+
+def test_samples_without_words_to_label_are_passed_over(browse, config, weights, root):
+    words = [word(10, 10, 60, "one")]
+    # Spread over the dataset, the first two samples are its ends.
+    write_photos(root, [NOTHING_TO_LABEL, words, [], words, words, NOTHING_TO_LABEL])
+    pictures, table = browse(config(), str(weights), "--number", "2")
+    assert table["samples"] == 2
+    assert sum(name.startswith("images/") for name in pictures) == 2
+    assert "samples asked for" not in browse.last_line
+    pictures, table = browse(config(), str(weights), "--number", "5")
+    assert table["samples"] == 3
+    assert {f"images/train_00000{i}_{i}.png" for i in (1, 3, 4)} <= pictures.keys()
+    assert browse.last_line == (
+        "only 3 of the 5 samples asked for: no more of the 6 of train_dataloader hold a word to "
+        "label"
+    )
 
 
 def test_what_cannot_be_done_is_said(browse, config, weights, root):
     content = json.loads((root / "words.json").read_text())
     content["data_list"] = content["data_list"][1:2]
     (root / "words.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match=r"config.py: no word without characters.* in 1 samples"):
+    with pytest.raises(
+        ValueError, match=r"config.py: no word without characters.* in the 1 samples"
+    ):
         browse(config(), str(weights))
     with pytest.raises(ValueError, match=r"no test_dataloader\.dataset; choose another --split"):
         browse(config("test_dataloader = None"), str(weights), "--split", "test")

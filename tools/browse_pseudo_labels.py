@@ -7,13 +7,15 @@ Examples:
 
 The samples are augmented and labelled as in training, with the settings of the config's
 PseudoCharLabelHook. DIR/words holds a page for each word; the least believed come first by name.
-DIR/images holds an overview of each sample. Exit status 1 if there is no word to label.
+DIR/images holds an overview of each sample. Samples without a word to label are passed over, until
+the whole dataset has been looked at. Exit status 1 if there is no word to label in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +32,7 @@ from tqdm import tqdm
 from mmtextplug import launch
 from mmtextplug.checkpoint import fill, load_weights
 from mmtextplug.craft.loss import CRAFTModuleLoss
-from mmtextplug.craft.pseudo_labels import SAVED_AS, PseudoCharLabelHook
+from mmtextplug.craft.pseudo_labels import SAVED_AS, PseudoCharLabelHook, write_label
 from mmtextplug.craft.teacher import Teacher
 from mmtextplug.craft.weights import load_craft_weights, official_weights
 from mmtextplug.craft.word_crops import words_without_characters
@@ -46,6 +48,7 @@ HOOK = "PseudoCharLabelHook"
 class Totals:
     """What the summary adds up."""
 
+    looked_at: int = 0
     samples: int = 0
     hopeless: int = 0
     confidences: list[float] = field(default_factory=list)
@@ -137,17 +140,26 @@ def seeded(cfg: Config, split: str) -> Config:
     return cfg
 
 
-def spread_over(dataset: object, number: int) -> list[int]:
-    """Indices spread over a dataset; of concatenated ones ``number`` of each, in turn."""
+def spread_over(dataset: object, number: int) -> Iterator[int]:
+    """All indices of a dataset, each once: ``number`` spread over it, then ever more between them.
+
+    Of concatenated datasets ``number`` of each, in turn.
+    """
     inner = getattr(dataset, "dataset", dataset)
     ends = list(getattr(inner, "cumulative_sizes", [])) or [len(dataset)]
-    parts = [
-        np.unique(np.linspace(start, end - 1, number).round().astype(int)).tolist()
-        for start, end in zip([0, *ends[:-1]], ends)
-        if end > start
-    ]
-    turns = itertools.chain.from_iterable(itertools.zip_longest(*parts))
-    return [index for index in turns if index is not None]
+    ranges = [(start, end) for start, end in zip([0, *ends[:-1]], ends) if end > start]
+    longest = max((end - start for start, end in ranges), default=0)
+    seen: set[int] = set()
+    while len(seen) < sum(end - start for start, end in ranges):
+        parts = [
+            np.linspace(start, end - 1, min(number, end - start)).round().astype(int).tolist()
+            for start, end in ranges
+        ]
+        for index in itertools.chain.from_iterable(itertools.zip_longest(*parts)):
+            if index is not None and index not in seen:
+                seen.add(index)
+                yield index
+        number = min(2 * number, longest)
 
 
 def write_sample(
@@ -163,8 +175,7 @@ def write_sample(
     words = sample.gt_instances
     confidences = [labeller.confidence(label) for label in labels]
     for label, confidence in zip(labels, confidences):
-        words.chars[label.crop.word] = label.chars
-        words.char_confidence[label.crop.word] = confidence
+        write_label(words, label, confidence)
     image = np.ascontiguousarray(inputs.permute(1, 2, 0).numpy().astype(np.uint8))
     maps = generate_maps(loss, inputs, sample, 1)
     write(out / "images" / f"{name}.png", draw_overview(image, words, labels, confidences, maps))
@@ -200,9 +211,12 @@ def main() -> None:
     teacher = Teacher(model, "frozen")
     for folder in ("images", "words"):
         (args.out / folder).mkdir(parents=True, exist_ok=True)
-    candidates, totals = spread_over(dataset, args.number), Totals()
-    with tqdm(total=args.number, desc=f"{args.split} samples") as progress:
-        for index in candidates:
+    totals = Totals()
+    # miniters: also shown anew while nothing is found.
+    with tqdm(total=args.number, desc=f"{args.split} samples", miniters=0) as progress:
+        for index in spread_over(dataset, args.number):
+            totals.looked_at += 1
+            progress.set_postfix(looked_at=totals.looked_at, refresh=False)
             packed = dataset[index]
             inputs, sample = packed["inputs"], packed["data_samples"]
             if args.split != "train":
@@ -210,6 +224,7 @@ def main() -> None:
             crops, hopeless = words_without_characters([sample], vertical=labeller.vertical)
             totals.hopeless += hopeless
             if not crops:
+                progress.update(0)
                 continue
             with torch.no_grad():
                 batch = {"inputs": [inputs], "data_samples": []}
@@ -226,11 +241,16 @@ def main() -> None:
                 break
     if not totals.samples:
         raise ValueError(
-            f"{args.config}: no word without characters to label in {len(candidates)} samples of "
-            f"{args.split}_dataloader. Words need an outline, a text and no characters, and the "
-            "pipeline LoadCharAnnotations and PackCharInputs"
+            f"{args.config}: no word without characters to label in the {totals.looked_at:,} "
+            f"samples of {args.split}_dataloader. Words need an outline, a text and no characters, "
+            "and the pipeline LoadCharAnnotations and PackCharInputs"
         )
     summarize(totals, args.out)
+    if totals.samples < args.number:
+        print(
+            f"only {totals.samples:,} of the {args.number:,} samples asked for: no more of the "
+            f"{totals.looked_at:,} of {args.split}_dataloader hold a word to label"
+        )
 
 
 def summarize(totals: Totals, out: Path) -> None:

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from mmengine.hooks import Hook
-from mmengine.logging import print_log
+from mmengine.hooks import Hook, LoggerHook
+from mmengine.logging import HistoryBuffer, print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
-from mmengine.structures import BaseDataElement
+from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
 from mmtextplug.checkpoint import fill, load_weights
 from mmtextplug.craft.teacher import Teacher
-from mmtextplug.craft.word_crops import WordCrop, words_without_characters
+from mmtextplug.craft.word_crops import words_without_characters
 from mmtextplug.craft.word_labeller import WordLabel, WordLabeller
 
 SAVED_AS = "pseudo_char_label_teacher"
 """Where the teacher lies in a checkpoint."""
 
-# After so many steps in a row without any character found, or without any given, the user hears.
+# After so many steps in a row without any character found the user hears of it.
 _BLIND_STEPS = 50
+# Of so many batches with characters a tenth has to hold some that were given.
+_WATCHED_BATCHES = 50
+# Means in the log are over so many steps at most.
+_LONGEST_MEAN = 1000
 
 
 @HOOKS.register_module()
@@ -40,11 +45,13 @@ class PseudoCharLabelHook(Hook):
     costs nothing. The teacher is saved with each checkpoint and resumed; in distributed training
     each process labels its own batch, with the same teacher.
 
-    Of each step there are in the log: ``pseudo_words``, words labelled; ``pseudo_left_out``, words
-    that cannot be (without area, without a visible character, or not in view in one piece);
-    ``pseudo_confidence``, the mean; ``pseudo_equal_split``, the share of words cut into equal
-    parts; ``pseudo_length_error``, the mean of |found - length| / length. In distributed training
-    they are those of the first process.
+    In the log there are, each the mean over the steps since the log's last line (so over the
+    ``interval`` of the ``LoggerHook``): ``pseudo_words``, words labelled in a step, 0 where there
+    are none; ``pseudo_left_out``, words of a step that cannot be (without area, without a visible
+    character, or not in view in one piece); ``pseudo_confidence``, a word's;
+    ``pseudo_equal_split``, the share of words cut into equal parts; ``pseudo_length_error``, a
+    word's |found - length| / length. Those of words are absent where there was no such word. In
+    distributed training they are those of the first process.
 
     Args:
         teacher (str): ``'ema'``: the moving average of the network in training; ``'copy'``: a copy,
@@ -72,7 +79,16 @@ class PseudoCharLabelHook(Hook):
         self.labeller = WordLabeller(**labeller)
         self.teacher: Teacher | None = None
         self._saved: dict[str, Tensor] | None = None
-        self._blind = self._unsupervised = 0
+        self._blind = 0
+        self._given: deque[bool] = deque(maxlen=_WATCHED_BATCHES)
+        self._warned = False
+        self._figures: deque[dict[str, tuple[float, int]]] = deque(maxlen=1)
+
+    def before_run(self, runner: Runner) -> None:
+        """See over how many steps the log needs means."""
+        # It shows the last value of what is no loss, and nothing of the steps in between.
+        intervals = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
+        self._figures = deque(maxlen=min(max([1, *intervals]), _LONGEST_MEAN))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Keep the teacher of a checkpoint that is resumed from; ``load_from`` brings none."""
@@ -134,19 +150,19 @@ class PseudoCharLabelHook(Hook):
                 "PseudoCharLabelHook: GaussianCharLabels has drawn the labels already, before "
                 "there were characters. Leave it out of the pipeline: the loss draws them."
             )
-        self._watch_supervision(samples)
-        if left_out or crops:
-            runner.message_hub.update_scalar("train/pseudo_left_out", left_out)
-        if not crops:
-            return
-        wanted = sorted({crop.image for crop in crops})
-        place = {image: index for index, image in enumerate(wanted)}
-        images = self._prepared([data_batch["inputs"][image] for image in wanted], runner)
-        moved = [WordCrop(place[crop.image], crop.word, crop.band, crop.places) for crop in crops]
-        labels = self.labeller.label(self.teacher, images, moved, _amp_type(runner))
-        for crop, label in zip(crops, labels):
-            self._write(samples[crop.image], crop.word, label)
-        self._log(runner, labels)
+        self._watch_supervision(samples, weak=bool(crops))
+        labels = []
+        if crops:
+            wanted = sorted({crop.image for crop in crops})
+            place = {image: index for index, image in enumerate(wanted)}
+            images = self._prepared([data_batch["inputs"][image] for image in wanted], runner)
+            moved = [replace(crop, image=place[crop.image]) for crop in crops]
+            labels = self.labeller.label(self.teacher, images, moved, _amp_type(runner))
+            for crop, label in zip(crops, labels):
+                confidence = self.labeller.confidence(label)
+                write_label(samples[crop.image].gt_instances, label, confidence)
+            self._watch_sight(labels)
+        self._log(runner, labels, left_out)
 
     def after_train_iter(
         self,
@@ -164,29 +180,35 @@ class PseudoCharLabelHook(Hook):
             data = preprocessor({"inputs": list(images), "data_samples": []}, training=False)
         return data["inputs"]
 
-    def _write(self, sample: BaseDataElement, word: int, label: WordLabel) -> None:
-        instances = sample.gt_instances
-        if "char_places" not in instances:
-            instances.char_places = [None] * len(instances)
-        instances.chars[word] = label.chars
-        instances.char_confidence[word] = self.labeller.confidence(label)
-        instances.char_places[word] = label.crop.places
-
-    def _log(self, runner: Runner, labels: Sequence[WordLabel]) -> None:
+    def _log(self, runner: Runner, labels: Sequence[WordLabel], left_out: int) -> None:
         known = [label for label in labels if label.crop.places is not None]
-        hub = runner.message_hub
-        hub.update_scalar("train/pseudo_words", len(labels))
-        confidence = [self.labeller.confidence(label) for label in labels]
-        hub.update_scalar("train/pseudo_confidence", float(np.mean(confidence)))
-        if known:
-            lengths = [sum(label.crop.places) for label in known]
-            errors = [
-                abs(label.split.found - length) / length for label, length in zip(known, lengths)
-            ]
-            hub.update_scalar(
-                "train/pseudo_equal_split", float(np.mean([k.split.equal for k in known]))
-            )
-            hub.update_scalar("train/pseudo_length_error", float(np.mean(errors)))
+        errors = [
+            abs(label.split.found - length) / length
+            for label, length in ((label, sum(label.crop.places)) for label in known)
+        ]
+        # Each a sum, and of how many.
+        self._figures.append(
+            {
+                "words": (len(labels), 1),
+                "left_out": (left_out, 1),
+                "confidence": (sum(map(self.labeller.confidence, labels)), len(labels)),
+                "equal_split": (sum(label.split.equal for label in known), len(known)),
+                "length_error": (sum(errors), len(known)),
+            }
+        )
+        # Not by `update_scalar`: a checkpoint would then name also what has been taken out again,
+        # and MMEngine would complain of it when it is resumed from.
+        scalars = runner.message_hub.log_scalars
+        for name in self._figures[-1]:
+            key = f"train/pseudo_{name}"
+            totals, counts = zip(*(figures[name] for figures in self._figures))
+            if any(counts):
+                mean = float(sum(totals) / sum(counts))
+                scalars.setdefault(key, HistoryBuffer()).update(mean)
+            else:  # what stays is logged as if it were new
+                scalars.pop(key, None)
+
+    def _watch_sight(self, labels: Sequence[WordLabel]) -> None:
         self._blind = 0 if any(label.split.found for label in labels) else self._blind + 1
         if self._blind == _BLIND_STEPS:
             _warn(
@@ -195,19 +217,41 @@ class PseudoCharLabelHook(Hook):
                 f"checkpoint, or lower foreground={self.labeller.thresholds['foreground']}"
             )
 
-    def _watch_supervision(self, samples: Sequence[BaseDataElement]) -> None:
+    def _watch_supervision(self, samples: Sequence[BaseDataElement], weak: bool) -> None:
         given = any(
             chars is not None and len(chars)
             for sample in samples
             for chars in sample.gt_instances.get("chars", ())
         )
-        self._unsupervised = 0 if given else self._unsupervised + 1
-        if self._unsupervised == _BLIND_STEPS:
+        if self.settings["kind"] == "frozen" or not (given or weak):
+            return  # a frozen teacher does not learn from itself
+        self._given.append(given)
+        full = len(self._given) == self._given.maxlen
+        if full and not self._warned and 10 * sum(self._given) < len(self._given):
+            self._warned = True
             _warn(
-                f"no character box was given in {_BLIND_STEPS} steps: a network that learns from "
-                "its own labels alone drifts. Mix in character-annotated data (ratio of "
-                "SeededInfiniteSampler), or set teacher='frozen'"
+                f"only {sum(self._given)} of the last {len(self._given)} batches held characters "
+                "whose boxes were given: a network that learns from its own labels alone drifts. "
+                "Mix in character-annotated data (ratio of SeededInfiniteSampler), or set "
+                "teacher='frozen'"
             )
+
+
+def write_label(instances: InstanceData, label: WordLabel, confidence: float) -> None:
+    """Give a word the characters that were found in it, in place.
+
+    Args:
+        instances (InstanceData): Words of the label's image as ``PackCharInputs`` makes them; get
+            ``char_places`` beside ``chars`` and ``char_confidence``.
+        label (WordLabel): Of the word ``label.crop.word``.
+        confidence (float): In [0, 1]; see `WordLabeller.confidence`.
+    """
+    if "char_places" not in instances:
+        instances.char_places = [None] * len(instances)
+    word = label.crop.word
+    instances.chars[word] = label.chars
+    instances.char_confidence[word] = confidence
+    instances.char_places[word] = label.crop.places
 
 
 def _warn(text: str) -> None:

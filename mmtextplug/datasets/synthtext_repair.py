@@ -14,7 +14,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from mmtextplug.datasets.graphemes import visible_length
-from mmtextplug.datasets.synthtext_index import Chunk, GroundTruth
+from mmtextplug.datasets.synthtext_gt import GroundTruth
+from mmtextplug.datasets.synthtext_index import Chunk
 
 IMAGE_NAMELESS = "image without a file name: left out"
 IMAGE_MISMATCH = "image whose words and boxes differ in number: left out"

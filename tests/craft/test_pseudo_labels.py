@@ -90,6 +90,7 @@ def started(
 ) -> tuple[PseudoCharLabelHook, SimpleNamespace]:
     hook = HOOKS.build({"type": "PseudoCharLabelHook", "teacher": "frozen", **settings})
     run = runner(model, hooks=(LoggerHook(interval=log_interval),))
+    hook.before_run(run)
     hook.before_train(run)
     return hook, run
 
@@ -346,6 +347,7 @@ def test_without_a_logger_the_last_step_counts():
     chars = row(10, 20, 5)
     hook = PseudoCharLabelHook(teacher="frozen")
     run = runner(Reader())
+    hook.before_run(run)
     hook.before_train(run)
     for content in ([(outline(chars), "house", None, False)], []):
         batch = {"inputs": [painted([chars])], "data_samples": [sample(content)]}

@@ -24,12 +24,11 @@ from mmtextplug.datasets import synthtext_repair as repair
 from mmtextplug.datasets.annotations import read_word
 from mmtextplug.datasets.graphemes import visible_length
 from mmtextplug.datasets.synthtext import SynthTextIndex
+from mmtextplug.datasets.synthtext_gt import GroundTruth, read_gt_mat
 from mmtextplug.datasets.synthtext_index import (
     MANIFEST,
     Chunk,
-    GroundTruth,
     check_target,
-    read_gt_mat,
     write_index,
 )
 from mmtextplug.datasets.synthtext_repair import clean, reorder_quads, sound_quads

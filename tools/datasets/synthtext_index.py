@@ -24,12 +24,11 @@ from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from mmtextplug import launch
+from mmtextplug.datasets.synthtext_gt import GroundTruth, read_gt_mat
 from mmtextplug.datasets.synthtext_index import (
     MANIFEST,
     Chunk,
-    GroundTruth,
     check_target,
-    read_gt_mat,
     write_index,
 )
 from mmtextplug.datasets.synthtext_repair import FAULTS, clean
