@@ -29,14 +29,14 @@ DIGITS = "0123456789"
 CYRILLIC = "".join(map(chr, range(0x410, 0x450)))
 STRONG = """
 _base_ = ['{root}/configs/craft/craft_resnet18_demo.py']
-text = dict(
+look = dict(
     words_per_image=(1, 6), char_height=(18, 44), line_prob=0.0, distractors=False, effects=False,
 )
 numbers = dict(
     type='GeneratedTextDataset', num_samples=3000, seed={seed}, size=192,
     renderer=dict(
         word_list='{folder}/numbers.txt', styles=dict(straight=1),
-        backgrounds=dict(plain=1, gradient=1), **text,
+        backgrounds=dict(plain=1, gradient=1), **look,
     ),
     pipeline=[
         dict(type='LoadCharAnnotations'),
@@ -47,7 +47,7 @@ numbers = dict(
 train_dataloader = dict(dataset=dict(dataset=dict(_delete_=True, **numbers)))
 other_kind = dict(
     word_list='{folder}/words.txt', max_rotation=60,
-    styles=dict(rotated=2, curved=1, perspective=1), backgrounds=dict(texture=1), **text,
+    styles=dict(rotated=2, curved=1, perspective=1), backgrounds=dict(texture=1), **look,
 )
 held_out = dict(
     _delete_=True, type='GeneratedTextDataset', num_samples=150, seed=1_000_007, size=192,
