@@ -42,6 +42,8 @@ class Outcome(NamedTuple):
 _TRANSFORMS = ("mmengine", "mmcv")
 _MMOCR_MODEL = ("mmocr.models",)
 _MMOCR_DATA = ("mmocr.datasets",)
+_MMDET_MODEL = ("mmdet.models",)
+_MMDET_METRIC = ("mmdet.evaluation",)
 
 COMPONENTS = (
     Component("craft.vgg", "MODELS", ("CRAFTVGG16BN",)),
@@ -62,6 +64,24 @@ COMPONENTS = (
     Component(
         "datasets.transforms.warp", "TRANSFORMS", ("RandomTextWarp", "ResizeLongSide"), _TRANSFORMS
     ),
+    Component("evaluation.grouped_voc", "METRICS", ("GroupedVOCMetric",), _MMDET_METRIC),
+    Component("mining.ohem_sampler", "TASK_UTILS", ("RoIOHEMSampler",), _MMDET_MODEL),
+    Component(
+        "mining.roi_heads",
+        "MODELS",
+        (
+            "MiningStandardRoIHead",
+            "MiningDoubleHeadRoIHead",
+            "MiningDynamicRoIHead",
+            "MiningPointRendRoIHead",
+            "MiningCascadeRoIHead",
+            "MiningHybridTaskCascadeRoIHead",
+            "MiningSCNetRoIHead",
+        ),
+        _MMDET_MODEL,
+    ),
+    Component("mining.s_ohem_hook", "HOOKS", ("StratifiedOHEMHook",), _MMDET_MODEL),
+    Component("mining.s_ohem_sampler", "TASK_UTILS", ("StratifiedOHEMSampler",), _MMDET_MODEL),
     Component("visualization.score_maps", "VISUALIZERS", ("ScoreMapVisualizer",), _TRANSFORMS),
 )
 

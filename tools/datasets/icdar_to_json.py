@@ -9,20 +9,30 @@ Example, the split of the training set of ICDAR 2015 by number:
 from __future__ import annotations
 
 import argparse
-import json
-import os
-from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
+from converting import (
+    check_folders,
+    list_files,
+    make_parser,
+    parse,
+    parse_numbers,
+    relative_name,
+    report,
+    row,
+    some,
+    summarize_faults,
+    write_json,
+)
 from tqdm import tqdm
 
 from mmtextplug import launch
 from mmtextplug.datasets import icdar, word_lines
 from mmtextplug.datasets.icdar import Pairs, Remark
-from mmtextplug.files import write_atomically
 from mmtextplug.photos import SUFFIXES
+
+__all__ = ["convert", "main", "parse_numbers"]
 
 METAINFO = {
     "dataset_type": "TextDetDataset",
@@ -33,71 +43,11 @@ METAINFO = {
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     formats = "; ".join(f"{name}: {form}" for name, (_, form) in word_lines.FORMATS.items())
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="the photos")
-    parser.add_argument(
-        "--annotations", type=Path, required=True, metavar="DIR", help="gt_img_1.txt or the like"
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON to write")
+    parser = make_parser(__doc__, "gt_img_1.txt")
     parser.add_argument(
         "--format", choices=["auto", *word_lines.FORMATS], default="auto", help=formats
     )
-    parser.add_argument(
-        "--numbers",
-        type=parse_numbers,
-        metavar="1-900,950",
-        help="only files with these numbers, the last in their names",
-    )
-    parser.add_argument(
-        "--root", type=Path, metavar="DIR", help="img_path is relative to it (default: --images)"
-    )
-    parser.add_argument(
-        "--show", type=int, default=5, metavar="N", help="lines to name of each kind of fault"
-    )
-    args = parser.parse_args(argv)
-    if args.show < 0:
-        parser.error("--show must be 0 or more")
-    return args
-
-
-def parse_numbers(text: str) -> list[range]:
-    """Ranges that include their last numbers: ``1-900,950``."""
-    ranges = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        try:
-            numbers = range(int(first), int(last if dash else first) + 1)
-        except ValueError:
-            numbers = range(0)
-        if not numbers:
-            raise argparse.ArgumentTypeError(f"{part!r} is no number and no range such as 1-900")
-        ranges.append(numbers)
-    return ranges
-
-
-def list_files(folder: Path, suffixes: set[str], numbers: list[range] | None) -> list[Path]:
-    """Files of a folder with such suffixes and numbers.
-
-    Raises:
-        ValueError: If there is none.
-        OSError: If the folder cannot be read.
-    """
-    found = [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    ]
-    if not found:
-        kinds = " or ".join(sorted(suffixes)) if len(suffixes) < 4 else "photo"
-        raise ValueError(f"{folder}: no {kinds} file in it")
-    if numbers is None:
-        return found
-    selected = [path for path in found if any(icdar.file_number(path) in part for part in numbers)]
-    if not selected:
-        raise ValueError(f"{folder}: no file has a number that --numbers selects")
-    return selected
+    return parse(parser, argv)
 
 
 def find_format(pairs: Sequence[tuple[Path, Path]]) -> str:
@@ -133,8 +83,12 @@ def read_pair(
             str(annotation), "photo left out, no word of it can be read", "correct its lines"
         )
         return None, [*content.remarks, remark]
-    name = Path(os.path.abspath(image)).relative_to(os.path.abspath(root)).as_posix()
-    entry = {"img_path": name, "height": height, "width": width, "instances": content.instances}
+    entry = {
+        "img_path": relative_name(image, root),
+        "height": height,
+        "width": width,
+        "instances": content.instances,
+    }
     return entry, content.remarks
 
 
@@ -145,14 +99,7 @@ def convert(args: argparse.Namespace) -> None:
         ValueError: If there is nothing to write, or the format cannot be recognised.
         OSError: If a folder or file cannot be read or written.
     """
-    root = args.root or args.images
-    if Path(os.path.abspath(root)) not in [
-        folder := Path(os.path.abspath(args.images)),
-        *folder.parents,
-    ]:
-        raise ValueError(f"--root {root}: --images {args.images} does not lie in it")
-    if args.out.is_dir():
-        raise ValueError(f"--out {args.out}: is a folder; name a file")
+    root = check_folders(args)
     pairs = icdar.pair_files(
         list_files(args.images, SUFFIXES, args.numbers),
         list_files(args.annotations, {".txt"}, args.numbers),
@@ -173,24 +120,10 @@ def convert(args: argparse.Namespace) -> None:
     report(remarks, args.show)
     if not any(entry["instances"] for entry in entries):
         raise ValueError(f"{args.annotations}: no word could be read; {args.out} is not written")
-    content = json.dumps({"metainfo": METAINFO, "data_list": entries}, ensure_ascii=False)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(args.out, content.encode())
+    write_json(args.out, {"metainfo": METAINFO, "data_list": entries})
     how = "recognised" if args.format == "auto" else "as told"
     print(f"{args.out}: format {format_name} ({word_lines.FORMATS[format_name][1]}), {how}")
     summarize(entries, remarks, pairs, args.numbers)
-
-
-def report(remarks: list[Remark], show: int) -> None:
-    """Name the first few lines of each kind of fault."""
-    seen: Counter[str] = Counter()
-    for remark in remarks:
-        seen[remark.what] += 1
-        if seen[remark.what] <= show:
-            print(remark)
-    for what, count in seen.items():
-        if count > show:
-            print(f"... and {count - show:,} more: {what} (--show {count} names all)")
 
 
 def summarize(
@@ -202,28 +135,7 @@ def summarize(
     row("  without words", sum(not entry["instances"] for entry in entries))
     row("words", len(words))
     row("  ignored", sum(word["ignore"] for word in words))
-    for title, kept in (("left out", False), ("kept, but to be looked at", True)):
-        kinds = Counter(remark.what for remark in remarks if remark.kept == kept)
-        row(title, kinds.total())
-        for what, count in kinds.most_common():
-            row(f"  {what}", count)
-    row("photos without annotation", len(pairs.lonely_images), some(pairs.lonely_images))
-    row("annotations without photo", len(pairs.lonely_annotations), some(pairs.lonely_annotations))
-    if numbers is not None:
-        there = {icdar.file_number(image) for image, _ in pairs.both}
-        absent = (number for part in numbers for number in part if number not in there)
-        count = sum(map(len, numbers)) - sum(n in part for part in numbers for n in there)
-        row("numbers without photo and annotation", count, some(list(islice(absent, 4))))
-
-
-def row(title: str, count: int, names: str = "") -> None:
-    print(f"  {title:<60}{count:>9,}  {names}".rstrip())
-
-
-def some(items: Sequence[object]) -> str:
-    """The first few of them."""
-    names = [str(getattr(item, "name", item)) for item in items[:3]]
-    return ", ".join(names) + (", ..." if len(items) > 3 else "")
+    summarize_faults(remarks, pairs, numbers)
 
 
 def main(argv: list[str] | None = None) -> None:

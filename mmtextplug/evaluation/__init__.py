@@ -1,0 +1,1 @@
+"""Metrics that MMDetection does not have."""

@@ -1,0 +1,386 @@
+"""StratifiedOHEMHook in the real Runner: history, schedule, resuming, two processes, the log."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from mmengine.runner import Runner
+from tiny_detector import config, train
+
+from mmtextplug.mining.s_ohem import ratio
+from mmtextplug.mining.s_ohem_hook import SAVED_AS, StratifiedOHEMHook, find_samplers
+from mmtextplug.mining.s_ohem_sampler import HISTORY
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLER = dict(type="StratifiedOHEMSampler", num=8)
+# Stable as soon as two windows are full: at step 8. Done at step 14.
+HOOK = dict(window=4, windows=2, tolerance=1e9, patience=1, ramp_iters=6, interval=1)
+
+
+def hook_of(runner: Runner) -> StratifiedOHEMHook:
+    return next(hook for hook in runner.hooks if isinstance(hook, StratifiedOHEMHook))
+
+
+def equal_weights(first: Runner, second: Runner) -> bool:
+    left, right = first.model.state_dict(), second.model.state_dict()
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+class Note(Hook):
+    """Sums that were taken, and the weights at the beginning of every step."""
+
+    priority = "VERY_HIGH"
+
+    def __init__(self) -> None:
+        self.sums, self.weights = {}, []
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        samplers = find_samplers(runner.model)
+        self.weights.append([sampler.weights for _, sampler in samplers])
+        self.step = runner.iter + 1
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        self.sums[self.step] = [
+            sampler.history.tolist() for _, sampler in find_samplers(runner.model)
+        ]
+
+
+def noted(cfg) -> tuple[Runner, dict, Note]:
+    note = Note()
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(note)
+    runner.train()
+    return runner, note.sums, note
+
+
+# --- the schedule ------------------------------------------------------------------------------
+
+
+def test_history_ratio_and_ramp_by_hand(tmp_path):
+    # No checkpoint within a window: what a sampler holds at its end is the sum of the window.
+    cfg = config(tmp_path, SAMPLER, HOOK)
+    cfg.default_hooks.checkpoint.interval = 100
+    runner, sums, note = noted(cfg)
+    (state,) = hook_of(runner).states
+    first, second = (dict(zip(HISTORY, sums[step][0])) for step in (4, 8))
+    means = [[w["cls"] / w["survivors"], w["loc"] / w["foreground"]] for w in (first, second)]
+    assert state.history == [pytest.approx(mean) for mean in means]
+    assert means[0] != means[1]
+    assert state.start == 8
+    expected = ratio(second["cls_selected"], second["loc_selected"])
+    assert state.ratios.loc == pytest.approx(expected)
+    assert 0.5 < expected < 10
+    betas = [weights[0].beta for weights in note.weights]
+    assert betas[:9] == [0.0] * 9  # at step 8 it begins, at 0
+    assert betas[9:] == pytest.approx([expected * n / 6 for n in (1, 2, 3)])
+    assert [weights[0].alpha for weights in note.weights] == [1.0] * 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "start"),
+    [
+        (dict(tolerance=1e-12), 8),  # never stable: the first window from half the training on
+        (dict(tolerance=1e-12, window=1), 6),
+        (dict(tolerance=1e-12, window=None), 6),  # an eightieth of the training: one step
+        (dict(tolerance=1e-12, force_start=1.0), 12),
+        (dict(tolerance=1e-12, force_start=0.0), 4),
+        (dict(window=1, windows=2, patience=3), 4),
+        (dict(window=7, force_start=1.0), -1),
+    ],
+)
+def test_when_the_ramp_begins(tmp_path, changes, start):
+    runner, _ = train(config(tmp_path, SAMPLER, {**HOOK, **changes}))
+    assert [state.start for state in hook_of(runner).states] == [start]
+
+
+def test_a_drop_of_the_learning_rate_makes_the_history_begin_anew(tmp_path):
+    hook = {**HOOK, "window": 2, "windows": 3, "force_start": 1.0}
+    starts = []
+    for name, gamma in (("none", 1.0), ("small", 0.6), ("large", 0.1)):
+        scheduler = dict(type="MultiStepLR", milestones=[3], gamma=gamma, by_epoch=False)
+        cfg = config(tmp_path / name, SAMPLER, hook, param_scheduler=[scheduler])
+        cfg.default_hooks.param_scheduler = dict(type="ParamSchedulerHook")
+        starts.append(hook_of(train(cfg)[0]).states[0].start)
+    assert starts == [6, 6, 8]
+
+
+def test_every_stage_of_a_cascade_has_its_own(tmp_path):
+    model = dict(kind="MiningCascadeRoIHead")
+    cfg = config(tmp_path, {**SAMPLER, "mode": "stratified"}, HOOK, model=model)
+    runner, outcome = train(cfg)
+    first, second = hook_of(runner).states
+    assert first.start == second.start == 8
+    assert first.history != second.history
+    assert first.ratios != second.ratios
+    assert outcome["weights"][0]["progress"] == outcome["weights"][1]["progress"] == 4 / 6
+    assert [len(mined) for mined in outcome["mined"]] == [12, 12]
+    logged = runner.message_hub.log_scalars
+    assert {"train/mining_s0/beta", "train/mining_s1/beta"} <= logged.keys()
+
+
+def test_every_category_may_have_its_own_ratio(tmp_path):
+    cfg = config(tmp_path, {**SAMPLER, "per_class": True}, HOOK)
+    cfg.default_hooks.checkpoint.interval = 100
+    runner, sums, note = noted(cfg)
+    own = sums[8][0][len(HISTORY) :]
+    (state,) = hook_of(runner).states
+    expected = [ratio(*sums, state.ratios.loc) for sums in zip(own[:3], own[3:])]
+    assert state.ratios.per_class == pytest.approx(expected)
+    assert len(set(expected)) == 3
+    assert note.weights[-1][0].beta == pytest.approx([r / 2 for r in expected])
+    logged = runner.message_hub.log_scalars
+    for number, value in enumerate(expected):
+        assert logged[f"train/mining/beta_{number}"].current() == pytest.approx(value * 4 / 6)
+
+
+# --- resuming ----------------------------------------------------------------------------------
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(Hook):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        if runner.iter == self.step:
+            raise Killed
+
+
+@pytest.mark.parametrize(
+    ("mode", "interval", "killed"),
+    # Within a window, within the ramp, and at the end of a window.
+    [("weighted", 5, 6), ("stratified", 10, 11), ("weighted", 4, 8)],
+)
+def test_killed_and_resumed_is_as_never_killed(tmp_path, mode, interval, killed):
+    sampler = {**SAMPLER, "mode": mode, "per_class": True}
+    cfgs = [config(tmp_path / name, sampler, HOOK) for name in ("whole", "broken", "broken")]
+    for cfg in cfgs:
+        cfg.default_hooks.checkpoint.interval = interval
+    whole, expected = train(cfgs[0])
+    runner = Runner.from_cfg(cfgs[1])
+    runner.register_hook(KillAt(killed))
+    with pytest.raises(Killed):
+        runner.train()
+    cfgs[2].resume = True
+    resumed, outcome = train(cfgs[2])
+    begun = interval * (killed // interval)
+    for key in ("states", "lr", "weights", "parameters"):
+        assert outcome[key] == expected[key], key
+    assert expected["states"][0]["start"] == 8
+    assert outcome["mined"][0] == expected["mined"][0][begun:]
+    assert equal_weights(whole, resumed)
+
+
+def test_training_that_is_prolonged_keeps_what_it_had(tmp_path):
+    # The last checkpoint is saved within a window, at a step that no interval tells.
+    hook = {**HOOK, "force_start": 1.0}
+    short, long, again = (config(tmp_path / n, SAMPLER, hook) for n in ("short", "long", "again"))
+    short.train_cfg.max_iters = 7
+    again.load_from, again.resume = str(tmp_path / "short" / "iter_7.pth"), True
+    train(short)
+    expected, outcome = train(long)[1], train(again)[1]
+    assert outcome["states"] == expected["states"]
+    assert outcome["mined"][0] == expected["mined"][0][7:]
+
+
+def test_what_is_saved_is_plain_and_small(tmp_path):
+    train(config(tmp_path, SAMPLER, HOOK))
+    checkpoint = torch.load(tmp_path / "iter_10.pth", map_location="cpu", weights_only=False)
+    saved = checkpoint[SAVED_AS]
+    assert json.loads(json.dumps(saved)) == saved
+    assert len(json.dumps(saved)) < 2000
+    (state,) = saved["states"]
+    assert state["start"] == 8
+    assert not any("sampler" in key for key in checkpoint["state_dict"])
+
+
+def test_load_from_brings_no_schedule(tmp_path):
+    train(config(tmp_path / "first", SAMPLER, HOOK))
+    # Longer windows: nothing of its own has happened at the end.
+    cfg = config(tmp_path / "second", SAMPLER, {**HOOK, "window": 100})
+    cfg.load_from = str(tmp_path / "first" / "iter_10.pth")
+    cfg.train_cfg.max_iters = 1
+    runner, outcome = train(cfg)
+    (state,) = hook_of(runner).states
+    assert (state.start, state.history, state.calm) == (-1, [], 0)
+    assert outcome["weights"][0]["beta"] == 0
+    # But the weights of the network did come: one step from there, not from the beginning.
+    torch.manual_seed(0)
+    fresh = config(tmp_path / "third", SAMPLER, {**HOOK, "window": 100})
+    fresh.train_cfg.max_iters = 1
+    assert train(fresh)[1]["parameters"] != outcome["parameters"]
+
+
+def test_a_checkpoint_without_a_history_is_told(tmp_path, monkeypatch):
+    train(config(tmp_path / "first", SAMPLER, None))
+    told = []
+    monkeypatch.setattr(
+        "mmtextplug.mining.s_ohem_hook.print_log", lambda message, **_: told.append(message)
+    )
+    cfg = config(tmp_path / "second", SAMPLER, {**HOOK, "window": 100})
+    cfg.load_from, cfg.resume = str(tmp_path / "first" / "iter_10.pth"), True
+    runner, _ = train(cfg)
+    assert any("no history in the checkpoint" in message for message in told)
+    assert hook_of(runner).states[0].start == -1
+
+
+def test_a_checkpoint_of_another_number_of_samplers_is_told(tmp_path):
+    train(config(tmp_path / "first", SAMPLER, HOOK))
+    checkpoint = torch.load(tmp_path / "first/iter_10.pth", map_location="cpu", weights_only=False)
+    checkpoint[SAVED_AS]["states"] *= 3
+    torch.save(checkpoint, tmp_path / "three.pth")
+    cfg = config(tmp_path / "second", SAMPLER, HOOK)
+    cfg.load_from, cfg.resume = str(tmp_path / "three.pth"), True
+    with pytest.raises(ValueError, match="states of 3 samplers, the model 1"):
+        train(cfg)
+
+
+# --- several processes -------------------------------------------------------------------------
+
+
+def test_two_processes_one_without_foreground_agree_and_resume(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    helpers = Path(__file__).parent
+    path = os.pathsep.join([str(ROOT), str(helpers)])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(helpers / "tiny_detector.py"), str(tmp_path), port],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    for run in ("whole", "resumed"):
+        # Different data, one without any foreground: the same schedule and the same network.
+        assert first[run]["mined"] != second[run]["mined"]
+        own = slice(5, None) if run == "resumed" else slice(None)  # the log of the first is resumed
+        assert max(second[run]["foreground"][own]) == 0 < min(first[run]["foreground"][own])
+        for key in ("states", "lr", "weights", "parameters"):
+            assert first[run][key] == second[run][key], key
+    (state,) = first["whole"]["states"]
+    assert state["start"] == 8
+    assert all(cls > 0 and loc > 0 for cls, loc in state["history"])
+    assert first["whole"]["weights"][0]["beta"] == pytest.approx(state["ratios"]["loc"] * 4 / 6)
+    for outcome in (first, second):
+        for key in ("states", "lr", "weights", "parameters"):
+            assert outcome["resumed"][key] == outcome["whole"][key], key
+        assert outcome["resumed"]["mined"][0] == outcome["whole"]["mined"][0][5:]
+
+
+# --- the log -----------------------------------------------------------------------------------
+
+
+def test_what_is_logged(tmp_path):
+    hook = {**HOOK, "beta_end": 1.9, "interval": 4}
+    runner, outcome = train(config(tmp_path, {**SAMPLER, "mode": "stratified"}, hook))
+    logged = {
+        key.removeprefix("train/mining/"): value.current()
+        for key, value in runner.message_hub.log_scalars.items() if "mining" in key
+    }  # fmt: skip
+    assert not any("loss" in key for key in logged)
+    assert logged["selected"] == 16
+    assert logged["candidates"] == 2 * (30 + 3)
+    assert logged["non_finite"] == 0
+    assert logged["alpha"] == 1
+    assert logged["beta"] == pytest.approx(1.9 * 4 / 6)
+    assert logged["progress"] == pytest.approx(4 / 6)
+    assert logged["ramp"] == 1
+    strata = [logged[f"population_s{n}"] for n in (1, 2, 3, 4)]
+    assert sum(strata) == pytest.approx(logged["candidates"] - logged["duplicates"])
+    assert sum(logged[f"selected_s{n}"] for n in (1, 2, 3, 4)) == pytest.approx(16)
+    assert logged["cls_threshold"] > 0 < logged["loc_threshold"]
+    # Of the last four steps, by who was mined: proposals and ground truths, of 33 an image.
+    truths = sum(i < 3 for rows in outcome["mined"][0][8:] for part in rows for i in part)
+    assert logged["ground_truths"] == pytest.approx(truths / 4)
+    assert 0 < logged["foreground"] < 1
+    files = list(tmp_path.glob("*/vis_data/scalars.json"))
+    lines = [json.loads(line) for line in files[0].read_text().splitlines()]
+    last = lines[-1]
+    assert last["mining/beta"] == pytest.approx(1.9 * 4 / 6)
+    assert last["loss"] == pytest.approx(last["loss_cls"] + last["loss_bbox"])
+
+
+def test_the_log_changes_nothing_that_is_trained(tmp_path):
+    # Ends of 0: the selection is by classification with and without a schedule.
+    hook = {**HOOK, "beta_end": 0.0}
+    runners = [
+        train(config(tmp_path / str(n), SAMPLER, options))[0]
+        for n, options in enumerate([hook, {**hook, "interval": 100}, None])
+    ]
+    assert equal_weights(runners[0], runners[1])
+    assert equal_weights(runners[0], runners[2])
+    entries = [r.message_hub.log_scalars["train/loss"].data[0].tolist() for r in runners]
+    assert entries[0] == entries[1] == entries[2]
+
+
+def test_ohem_without_a_schedule_is_logged_too(tmp_path):
+    runner, _ = train(config(tmp_path, dict(type="RoIOHEMSampler", num=8), HOOK))
+    logged = {key for key in runner.message_hub.log_scalars if "mining" in key}
+    assert logged == {
+        f"train/mining/{key}" for key in
+        ("candidates", "duplicates", "non_finite", "selected", "foreground", "ground_truths")
+    }  # fmt: skip
+    assert runner.message_hub.log_scalars["train/mining/selected"].current() == 16
+
+
+# --- bad input ---------------------------------------------------------------------------------
+
+
+def test_a_model_without_a_sampler_of_this_package(tmp_path):
+    cfg = config(tmp_path, SAMPLER, HOOK)
+    cfg.model = dict(type="OneNumber")
+    with pytest.raises(ValueError, match="no StratifiedOHEMSampler is in the model"):
+        Runner.from_cfg(cfg).train()
+
+
+@MODELS.register_module(force=True)
+class OneNumber(BaseModel):
+    """Has no RoI head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+
+    def forward(self, seeds, truths, mode="loss"):
+        return dict(loss=self.layer.weight.sum())
+
+
+def test_with_the_hook_nothing_is_said_of_its_absence(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        "mmtextplug.mining.s_ohem_sampler.print_log", lambda message, **_: told.append(message)
+    )
+    train(config(tmp_path / "with", SAMPLER, HOOK))
+    assert told == []
+    train(config(tmp_path / "without", SAMPLER, None))
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"window": 0}, "window=0"), ({"interval": 0}, "interval=0"),
+        ({"force_start": 1.5}, "force_start=1.5"), ({"windows": 1}, "windows=1"),
+        ({"shape": "sine"}, "shape='sine'"), ({"beta_end": -1.0}, "beta_end=-1.0"),
+        ({"ramp_iters": 0}, "ramp_iters=0"),
+    ],
+)  # fmt: skip
+def test_arguments_out_of_range(options, match):
+    with pytest.raises(ValueError, match=match):
+        StratifiedOHEMHook(**options)
