@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from literal_mining import mine, mine_strata
 from random_rois import batches, pairs, tensors
@@ -324,7 +324,7 @@ def test_stability_equals_its_definition(series, windows, patience, tolerance):
             for old, new in zip(zip(*last[:half]), zip(*last[-half:]))
         ]
         near = any(abs(value - tolerance) < 1e-9 for value in change)
-        assert not near  # or the comparison would prove nothing
+        assume(not near)  # rounding would decide
         calm.append(len(last) == windows and max(change) < tolerance)
         assert told == (len(calm) >= patience and all(calm[-patience:]))
 
