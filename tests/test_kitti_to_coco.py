@@ -12,6 +12,7 @@ from PIL import Image
 
 from mmtextplug import launch
 
+PAPER = ["Car", "Pedestrian", "Cyclist", "Truck", "Van", "Tram", "Misc"]
 REST = "1.50 1.60 3.70 -2.70 1.74 46.70 -1.59"
 
 
@@ -44,6 +45,22 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def kitti_config(repository):
+    name = "faster-rcnn_r50_fpn_s-ohem_80k_kitti12.py"
+    return Config.fromfile(repository / "configs" / "faster_rcnn" / name)
+
+
+def read_from(folder):
+    """Settings of a data set that reads what `convert` wrote."""
+    return dict(data_root=str(folder), ann_file="out/kitti.json", data_prefix=dict(img=""))
+
+
+def build(settings):
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        return DATASETS.build(settings)
+
+
 def convert(tool, folder, *arguments):
     out = folder / "out" / "kitti.json"
     images, labels = (str(folder / name) for name in ("image_2", "label_2"))
@@ -52,16 +69,16 @@ def convert(tool, folder, *arguments):
 
 
 def rows(printed):
-    """The table as a list of (title, number)."""
+    """The last table printed as a list of (title, number)."""
     found = []
-    for text in printed.split("kitti.json:\n")[1].splitlines():
+    for text in printed.split("kitti.json:\n")[-1].splitlines():
         title, number = text[:62].strip(), text[62:].split()[0]
         found.append((title, int(number.replace(",", ""))))
     return found
 
 
-def test_writes_and_counts(tool, folder, capsys):
-    content = convert(tool, folder)
+def test_writes_and_counts_as_the_benchmark(tool, folder, capsys):
+    content = convert(tool, folder, "--categories", "benchmark")
     assert content["categories"] == [
         {"id": 1, "name": "Car"},
         {"id": 2, "name": "Pedestrian"},
@@ -108,29 +125,67 @@ def test_writes_and_counts(tool, folder, capsys):
     ]
 
 
-def test_mmdetection_reads_it_and_knows_what_to_ignore(tool, folder, repository):
+def test_writes_and_counts_as_the_paper(tool, folder, capsys):
+    content = convert(tool, folder)
+    assert content == convert(tool, folder, "--categories", "paper")
+    assert [category["name"] for category in content["categories"]] == PAPER
+    assert [category["id"] for category in content["categories"]] == [1, 2, 3, 4, 5, 6, 7]
+    keys = ("image_id", "category_id", "bbox", "iscrowd")
+    assert [[a[key] for key in keys] for a in content["annotations"]] == [
+        [1, 1, [10, 20, 30, 15], 0],
+        [1, 4, [0, 0, 9, 9], 0],
+        *([1, number, [1, 2, 2, 2], 1] for number in range(1, 8)),
+        [2, 6, [5, 5, 45, 45], 0],
+        [3, 3, [60, 30, 20, 20], 0],
+        [3, 2, [1, 1, 8, 8], 1],
+    ]
+    found = rows(capsys.readouterr().out)
+    assert found[:2] == [("photos", 3), ("without objects", 0)]
+    counts = [("Car", 1, 1), ("Pedestrian", 0, 2), ("Cyclist", 1, 1), ("Truck", 1, 1)]
+    counts += [("Van", 0, 1), ("Tram", 1, 1), ("Misc", 0, 1)]
+    expected = []
+    for name, objects, ignored in counts:
+        expected += [(name, objects), ("regions to ignore", ignored)]
+    assert found[2:16] == expected
+    assert found[16] == ("objects of other types, left out", 0)
+
+
+def test_mmdetection_reads_it_and_knows_what_to_ignore(tool, folder, kitti_config):
     convert(tool, folder, "--root", str(folder))
-    name = "faster-rcnn_r50_fpn_s-ohem_80k_kitti12.py"
-    cfg = Config.fromfile(repository / "configs" / "faster_rcnn" / name)
-    settings = cfg.val_dataloader.dataset
-    settings.update(
-        data_root=str(folder), ann_file="out/kitti.json", data_prefix=dict(img=""), pipeline=[]
-    )
-    with DefaultScope.overwrite_default_scope("mmdet"):
-        dataset = DATASETS.build(settings)
-    assert dataset.metainfo["classes"] == ("Car", "Pedestrian", "Cyclist")
+    settings = kitti_config.val_dataloader.dataset
+    settings.update(read_from(folder), pipeline=[])
+    dataset = build(settings)
+    assert list(dataset.metainfo["classes"]) == PAPER
     assert len(dataset) == 3
     assert dataset[0]["img_path"] == str(folder / "image_2" / "000000.png")
     found = [
         [(i["bbox_label"], i["bbox"], i["ignore_flag"]) for i in dataset[index]["instances"]]
         for index in range(3)
     ]
-    region = [1, 2, 3, 4]
+    cared, truck = (0, [10, 20, 40, 35], 0), (3, [0, 0, 9, 9], 0)
     assert found == [
-        [(0, [10, 20, 40, 35], 0), (0, region, 1), (1, region, 1), (2, region, 1)],
-        [],
+        [cared, truck, *((label, [1, 2, 3, 4], 1) for label in range(7))],
+        [(5, [5, 5, 50, 50], 0)],
         [(2, [60, 30, 80, 50], 0), (1, [1, 1, 9, 9], 1)],
     ]
+
+
+def test_training_keeps_images_without_objects_and_every_image_its_size(tool, folder, kitti_config):
+    for number, text in {0: "", 1: line("DontCare", 1, 2, 30, 40)}.items():
+        (folder / "label_2" / f"{number:06}.txt").write_text(text)
+    convert(tool, folder)
+    settings = kitti_config.train_dataloader.dataset
+    settings.update(read_from(folder), data_prefix=dict(img="image_2/"))
+    dataset = build(settings)
+    assert len(dataset) == 3
+    packed = [dataset[index] for index in range(3)]
+    assert [tuple(item["inputs"].shape) for item in packed] == [(3, 60, 80)] * 3
+    samples = [item["data_samples"] for item in packed]
+    assert [sample.scale_factor for sample in samples] == [(1, 1)] * 3
+    assert [len(sample.gt_instances) for sample in samples] == [0, 0, 1]
+    assert [len(sample.ignored_instances) for sample in samples] == [0, 7, 1]
+    settings.update(filter_cfg=dict(filter_empty_gt=True))
+    assert len(build(settings)) == 2  # as MMDetection would have it
 
 
 def test_numbers_make_the_split(tool, folder, capsys):
@@ -148,7 +203,7 @@ def test_damaged_images_are_left_out(tool, folder, capsys):
     (folder / "image_2" / "000000.png").write_bytes(b"no image")
     content = convert(tool, folder)
     assert [image["file_name"] for image in content["images"]] == ["000001.png", "000002.png"]
-    assert {item["image_id"] for item in content["annotations"]} == {2}
+    assert {item["image_id"] for item in content["annotations"]} == {1, 2}
     assert "000000.png: photo is no image that Pillow can read; replace" in capsys.readouterr().out
 
 
@@ -172,9 +227,9 @@ def rewrite(folder, text):
             lambda f: [p.rename(p.with_stem(f"x{p.stem}")) for p in (f / "image_2").iterdir()],
             "000123.png needs 000123.txt",
         ),
-        (lambda f: rewrite(f, "bad\n"), "no Car, Pedestrian, Cyclist could be read"),
-        (lambda f: rewrite(f, line("Van", 1, 1, 9, 9)), "no Car, Pedestrian, Cyclist could"),
-        (lambda f: rewrite(f, ""), "no Car, Pedestrian, Cyclist could"),
+        (lambda f: rewrite(f, "bad\n"), f"no {', '.join(PAPER)} could be read"),
+        (lambda f: rewrite(f, line("Person_sitting", 1, 1, 9, 9)), "Tram, Misc could be read"),
+        (lambda f: rewrite(f, ""), "Tram, Misc could be read"),
         (lambda f: (f / "out" / "kitti.json").mkdir(parents=True), "is a folder; name a file"),
     ],
 )
@@ -186,3 +241,12 @@ def test_nothing_usable_is_one_line_and_exit_status_1(tool, folder, capsys, prep
     (text,) = capsys.readouterr().err.strip().splitlines()
     assert message in text
     assert not (folder / "out" / "kitti.json").is_file()
+
+
+def test_vans_alone_are_objects_of_the_paper_only(tool, folder, capsys):
+    rewrite(folder, line("Van", 1, 1, 9, 9))
+    with pytest.raises(SystemExit):
+        launch.run(lambda: convert(tool, folder, "--categories", "benchmark"))
+    assert "no Car, Pedestrian, Cyclist could be read" in capsys.readouterr().err
+    found = [(a["category_id"], a["iscrowd"]) for a in convert(tool, folder)["annotations"]]
+    assert found == [(5, 0)] * 4

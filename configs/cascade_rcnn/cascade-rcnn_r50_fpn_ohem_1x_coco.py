@@ -10,3 +10,5 @@ model = dict(
 for stage in _base_.model.train_cfg.rcnn:
     stage.sampler = dict(type="RoIOHEMSampler", num=64, iou_thr=0.7)
 del stage
+# Logs what is mined; with S-OHEM it moves the schedule too.
+custom_hooks = [dict(type="StratifiedOHEMHook")]

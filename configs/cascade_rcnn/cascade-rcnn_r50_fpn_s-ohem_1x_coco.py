@@ -4,4 +4,3 @@ _base_ = "cascade-rcnn_r50_fpn_ohem_1x_coco.py"
 for stage in _base_.model.train_cfg.rcnn:
     stage.sampler.type = "StratifiedOHEMSampler"
 del stage
-custom_hooks = [dict(type="StratifiedOHEMHook")]

@@ -3,8 +3,10 @@
 # steps; from classification alone to 1.9 times the localisation loss. R-50-FPN in place of VGG16.
 #
 # Data: VOCdevkit/VOC2007 in data/VOCdevkit, and its proposals (selective search, 2,000 an image) as
-# MMDetection reads them: a pickle of a dict from file name to an InstanceData with bboxes and
-# scores.
+# MMDetection reads them: pickles at `proposals`, that is in data/VOCdevkit/proposals. Each
+# is a dict of all images of its split and no others. Its keys are the folder and name of an image,
+# such as "JPEGImages/000005.jpg"; its values InstanceData or dicts with NumPy arrays: bboxes,
+# (n, 4), x1, y1, x2, y2 in pixels, the best first, and, if there are any, scores, (n,).
 _base_ = [
     "mmdet::_base_/models/fast-rcnn_r50_fpn.py",
     "mmdet::_base_/datasets/voc0712.py",
@@ -12,7 +14,7 @@ _base_ = [
 ]
 custom_imports = dict(imports=["mmtextplug"], allow_failed_imports=False)
 
-proposals = "data/proposals/voc2007_{}.pkl"
+proposals = "proposals/voc2007_{}.pkl"
 size = (1000, 600)
 train_pipeline = [
     dict(type="LoadImageFromFile"),

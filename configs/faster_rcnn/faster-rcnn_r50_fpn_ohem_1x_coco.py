@@ -11,3 +11,5 @@ model = dict(
         rcnn=dict(sampler=dict(_delete_=True, type="RoIOHEMSampler", num=64, iou_thr=0.7)),
     ),
 )
+# Logs what is mined; with S-OHEM it moves the schedule too.
+custom_hooks = [dict(type="StratifiedOHEMHook")]

@@ -3,4 +3,3 @@
 _base_ = "faster-rcnn_r50_fpn_ohem_1x_coco.py"
 
 model = dict(train_cfg=dict(rcnn=dict(sampler=dict(type="StratifiedOHEMSampler", mode="weighted"))))
-custom_hooks = [dict(type="StratifiedOHEMHook")]

@@ -1,24 +1,35 @@
 """Object labels of KITTI (``label_2/000123.txt``, one object a line), and what COCO makes of them.
 
-Of the nine types three are categories, as in KITTI's benchmark of 2D boxes; what looks like one of
-them and is none is to be ignored, and ``DontCare`` marks regions where nobody labelled anything.
+Which of the nine types are categories, one of two sets says; what looks like a category and is none
+is to be ignored, and ``DontCare`` marks regions where nobody labelled anything.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmtextplug.datasets.icdar import Remark, read_lines
 
-CATEGORIES = ("Car", "Pedestrian", "Cyclist")
-"""Their COCO ids are 1, 2 and 3."""
+CATEGORIES = {
+    "paper": ("Car", "Pedestrian", "Cyclist", "Truck", "Van", "Tram", "Misc"),
+    "benchmark": ("Car", "Pedestrian", "Cyclist"),
+}
+"""The categories of each set; COCO ids count from 1, so those of both sets have the same in both.
 
-IGNORED_AS = {"Van": ("Car",), "Person_sitting": ("Pedestrian",), "DontCare": CATEGORIES}
-"""Types that count as neither object nor background of some categories."""
+``paper``: the seven of S-OHEM's Table 3 (Li et al. 2017, section 4.4); its "persn" is Pedestrian.
+``benchmark``: those that KITTI's own benchmark of 2D boxes ranks.
+"""
+
+IGNORED_AS = {"Van": ("Car",), "Person_sitting": ("Pedestrian",)}
+"""Types that, in a set in which they are no category, are neither objects nor background of these.
+
+``DontCare`` is so for all categories. S-OHEM's paper does not say what it does with either; this is
+what KITTI's benchmark does.
+"""
 
 _FIELDS = "type truncated occluded alpha x1 y1 x2 y2 h w l x y z rotation"
 _COUNT = len(_FIELDS.split())
@@ -127,7 +138,9 @@ def clip(
     return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
 
-def coco_annotations(objects: Iterable[KittiObject]) -> tuple[list[dict], Counter[str]]:
+def coco_annotations(
+    objects: Iterable[KittiObject], categories: Sequence[str]
+) -> tuple[list[dict], Counter[str]]:
     """Annotations of one image as COCO has them, without ``id`` and ``image_id``.
 
     Ignored regions have ``iscrowd`` 1, and are there once for each category that they concern.
@@ -135,6 +148,7 @@ def coco_annotations(objects: Iterable[KittiObject]) -> tuple[list[dict], Counte
 
     Args:
         objects (Iterable[KittiObject]): Of one image, clipped to it.
+        categories (Sequence[str]): One of the sets of `CATEGORIES`.
 
     Returns:
         tuple[list[dict], Counter[str]]: Annotations in the order of the objects, and how many
@@ -142,17 +156,21 @@ def coco_annotations(objects: Iterable[KittiObject]) -> tuple[list[dict], Counte
     """
     annotations, others = [], Counter()
     for item in objects:
-        crowd = item.type in IGNORED_AS
-        concerned = IGNORED_AS.get(item.type, (item.type,))
-        if not set(concerned) <= set(CATEGORIES):
+        crowd = item.type not in categories
+        if not crowd:
+            concerned = (item.type,)
+        elif item.type == "DontCare":
+            concerned = categories
+        else:
+            concerned = IGNORED_AS.get(item.type, ())
+        if not concerned:
             others[item.type] += 1
-            continue
         x1, y1, x2, y2 = item.box
         # Labels have two decimals; differences of floats have more.
         width, height = round(x2 - x1, 6), round(y2 - y1, 6)
         annotations += [
             {
-                "category_id": CATEGORIES.index(name) + 1,
+                "category_id": categories.index(name) + 1,
                 "bbox": [x1, y1, width, height],
                 "area": round(width * height, 6),
                 "iscrowd": int(crowd),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
-from mmdet.evaluation import VOCMetric, eval_map
+from mmdet.evaluation import VOCMetric, bbox_overlaps, eval_map
+from mmdet.evaluation.functional.mean_ap import tpfp_default
 from mmengine.logging import MMLogger, print_log
 from mmengine.registry import METRICS
 
@@ -25,24 +27,41 @@ class GroupedVOCMetric(VOCMetric):
     Args:
         groups (dict[str, list[str]]): Names of groups, and of the categories in each. Groups may
             overlap, and need not hold all categories.
+        ignore_iof_thr (float, optional): In (0, 1]. A detection that matches no object is neither
+            right nor wrong if this share of its area or more lies in one ignored region of its
+            category; KITTI forgives by the share too, as its regions may hold many objects. One
+            that does match an object counts, whatever it shares with a region. Default: VOC's rule,
+            by which a detection is a region's if its IoU with it is the highest and high enough.
         **kwargs: Of ``VOCMetric``: iou_thrs, eval_mode, collect_device, prefix.
 
     Raises:
-        ValueError: If a group is empty, names a category twice or has no name, or for a setting of
-            ``VOCMetric`` that has no AP of categories. When the metric learns the categories of its
-            data set, before training begins: if a group names another.
+        ValueError: If a group is empty, names a category twice or has no name, if
+            ``ignore_iof_thr`` is out of its range, or for a setting of ``VOCMetric`` that has no AP
+            of categories. When the metric learns the categories of its data set, before training
+            begins: if a group names another.
 
     Source: Li et al., S-OHEM: Stratified Online Hard Example Mining for Object Detection, 2017,
         section 4, Table 4.
     """
 
-    def __init__(self, groups: Mapping[str, Sequence[str]], **kwargs: object) -> None:
+    def __init__(
+        self,
+        groups: Mapping[str, Sequence[str]],
+        ignore_iof_thr: float | None = None,
+        **kwargs: object,
+    ) -> None:
         super().__init__(**kwargs)
         name = type(self).__name__
         if self.metric != "mAP":
             raise ValueError(f"{name}: metric {self.metric!r} has no AP of groups; use 'mAP'")
         if self.scale_ranges is not None:
             raise ValueError(f"{name}: scale_ranges are not supported; leave them out")
+        if ignore_iof_thr is not None and not 0 < ignore_iof_thr <= 1:
+            raise ValueError(
+                f"{name}: ignore_iof_thr is {ignore_iof_thr}; it must be in (0, 1], or None for "
+                "VOC's rule"
+            )
+        self.ignore_iof_thr = ignore_iof_thr
         if not isinstance(groups, Mapping) or not groups:
             raise ValueError(f"{name}: groups must be a dict such as dict(rigid=['car', 'bus'])")
         for group, members in groups.items():
@@ -84,6 +103,9 @@ class GroupedVOCMetric(VOCMetric):
         classes = self.dataset_meta["classes"]
         labels = group_labels(self.groups, classes)
         logger = MMLogger.get_current_instance()
+        judge = None
+        if self.ignore_iof_thr is not None:
+            judge = partial(tpfp_in_regions, ignore_iof_thr=self.ignore_iof_thr)
         overall, grouped = {}, {}
         for threshold in self.iou_thrs:
             print_log(f"\n{'-' * 15}iou_thr: {threshold}{'-' * 15}", logger=logger)
@@ -93,6 +115,7 @@ class GroupedVOCMetric(VOCMetric):
                 iou_thr=threshold,
                 dataset=classes,
                 logger=logger,
+                tpfp_fn=judge,
                 eval_mode=self.eval_mode,
                 use_legacy_coordinate=True,
             )
@@ -113,6 +136,44 @@ class GroupedVOCMetric(VOCMetric):
                 )
         rounded = {key: round(value, 3) for key, value in (overall | grouped).items()}
         return {"mAP": sum(overall.values()) / len(overall), **rounded}
+
+
+def tpfp_in_regions(
+    detections: np.ndarray,
+    truths: np.ndarray,
+    regions: np.ndarray,
+    iou_thr: float,
+    area_ranges: None = None,
+    use_legacy_coordinate: bool = True,
+    *,
+    ignore_iof_thr: float,
+    **kwargs: object,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which detections of a category in an image are right, and which are wrong.
+
+    Those that match no object, and lie in a region by at least a share of their area, are neither.
+
+    Args:
+        detections (np.ndarray): ``(m, 5)``, x1, y1, x2, y2 in pixels, score.
+        truths (np.ndarray): ``(n, 4)``, objects.
+        regions (np.ndarray): ``(k, 4)``, ignored.
+        iou_thr (float): Least IoU of a match.
+        area_ranges: Not supported; ``eval_map`` hands it over.
+        use_legacy_coordinate (bool): Whether boxes end with their last pixels.
+        ignore_iof_thr (float): The share.
+        **kwargs: What else ``eval_map`` hands over, of no use here.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray]: Right ones and wrong ones, ``(1, m)`` of 0 and 1.
+    """
+    legacy = dict(use_legacy_coordinate=use_legacy_coordinate)
+    right, wrong = tpfp_default(detections, truths, regions[:0], iou_thr, **legacy)
+    iou = bbox_overlaps(detections, truths, **legacy)
+    share = bbox_overlaps(detections, regions, mode="iof", **legacy)
+    # One by one, as MMDetection does it: NumPy 1 compares numbers with more digits than arrays.
+    matched = np.array([best >= iou_thr for best in iou.max(axis=1, initial=0)], bool)
+    wrong[:, ~matched & (share.max(axis=1, initial=0) >= ignore_iof_thr)] = 0
+    return right, wrong
 
 
 def group_labels(

@@ -117,31 +117,51 @@ def test_clip_keeps_the_points_inside_both(box, height, width):
         assert found == (*(v - 0.25 for v in low), *(v + 0.25 for v in high))
 
 
-def test_coco_annotations_of_every_type():
+@pytest.mark.parametrize(
+    ("categories", "expected", "left_out"),
+    [
+        (
+            "benchmark",
+            [
+                (1, 0, 0),
+                (1, 1, 1),
+                (2, 3, 0),
+                (2, 4, 1),
+                (3, 5, 0),
+                (1, 9, 1),
+                (2, 9, 1),
+                (3, 9, 1),
+            ],
+            {"Truck": 2, "Tram": 1, "Misc": 1, "car": 1},
+        ),
+        (
+            "paper",
+            [
+                *[(1, 0, 0), (5, 1, 0), (4, 2, 0), (2, 3, 0), (2, 4, 1), (3, 5, 0), (6, 6, 0)],
+                *[(4, 7, 0), (7, 8, 0), *((number, 9, 1) for number in range(1, 8))],
+            ],
+            {"car": 1},
+        ),
+    ],
+)
+def test_coco_annotations_of_every_type(categories, expected, left_out):
     types = ["Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Truck"]
     types += ["Misc", "DontCare", "car"]
     objects = [
         KittiObject(name, (index, 2.0, index + 10.25, 22.0)) for index, name in enumerate(types)
     ]
-    annotations, others = kitti.coco_annotations(objects)
+    annotations, others = kitti.coco_annotations(objects, kitti.CATEGORIES[categories])
     found = [(a["category_id"], a["bbox"][0], a["iscrowd"]) for a in annotations]
-    assert found == [
-        (1, 0, 0),
-        (1, 1, 1),
-        (2, 3, 0),
-        (2, 4, 1),
-        (3, 5, 0),
-        (1, 9, 1),
-        (2, 9, 1),
-        (3, 9, 1),
-    ]
+    assert found == expected
     assert all(a["bbox"][1:] == [2.0, 10.25, 20.0] and a["area"] == 205.0 for a in annotations)
-    assert others == {"Truck": 2, "Tram": 1, "Misc": 1, "car": 1}
+    assert others == left_out
 
 
 def test_coco_annotations_of_nothing_and_of_decimals():
-    assert kitti.coco_annotations([]) == ([], {})
-    (only,), _ = kitti.coco_annotations([KittiObject("Cyclist", (587.01, 173.33, 614.12, 200.12))])
+    paper = kitti.CATEGORIES["paper"]
+    assert kitti.coco_annotations([], paper) == ([], {})
+    cyclist = KittiObject("Cyclist", (587.01, 173.33, 614.12, 200.12))
+    (only,), _ = kitti.coco_annotations([cyclist], paper)
     assert only == {
         "category_id": 3,
         "bbox": [587.01, 173.33, 27.11, 26.79],

@@ -1,9 +1,12 @@
 #!/usr/bin/env python
 """Convert KITTI's object labels, one file an image, to COCO's JSON.
 
-Car, Pedestrian and Cyclist become categories. Van, Person_sitting and DontCare are written with
-iscrowd 1, which MMDetection takes for "ignore": for Car, for Pedestrian, for each category. Other
-types are left out.
+--categories says which types become categories. What is to be ignored is written with iscrowd 1,
+which MMDetection takes for "ignore"; a type that is neither is left out, and so is background:
+    paper (default)  Car, Pedestrian, Cyclist, Truck, Van, Tram, Misc, as in S-OHEM's paper. Ignored
+                     are Person_sitting for Pedestrian, DontCare for each category.
+    benchmark        Car, Pedestrian, Cyclist, as KITTI's benchmark ranks them. Ignored is Van for
+                     Car, too. Truck, Tram and Misc are left out.
 
 Example, the split of S-OHEM's paper (the first 5,000 of the 7,481 images with labels, the others):
     python tools/datasets/kitti_to_coco.py --images kitti/training/image_2 \\
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from converting import (
@@ -38,10 +42,19 @@ from mmtextplug.photos import SUFFIXES
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    return parse(make_parser(__doc__, "000123.txt"), argv)
+    parser = make_parser(__doc__, "000123.txt")
+    parser.add_argument(
+        "--categories",
+        choices=tuple(CATEGORIES),
+        default="paper",
+        help="which types are categories, see above (default: paper)",
+    )
+    return parse(parser, argv)
 
 
-def read_pair(image: Path, labels: Path, root: Path) -> tuple[dict | None, list, Counter, list]:
+def read_pair(
+    image: Path, labels: Path, root: Path, categories: Sequence[str]
+) -> tuple[dict | None, list, Counter, list]:
     """The entry of ``images`` of an image, None if it is of no use; its annotations; how many
     objects of other types there are; and what was found."""
     try:
@@ -56,7 +69,7 @@ def read_pair(image: Path, labels: Path, root: Path) -> tuple[dict | None, list,
         )
         return None, [], Counter(), [*content.remarks, remark]
     entry = {"file_name": relative_name(image, root), "height": height, "width": width}
-    return entry, *coco_annotations(content.objects), content.remarks
+    return entry, *coco_annotations(content.objects, categories), content.remarks
 
 
 def convert(args: argparse.Namespace) -> None:
@@ -67,6 +80,7 @@ def convert(args: argparse.Namespace) -> None:
         OSError: If a folder or file cannot be read or written.
     """
     root = check_folders(args)
+    names = CATEGORIES[args.categories]
     pairs = pair_files(
         list_files(args.images, SUFFIXES, args.numbers),
         list_files(args.annotations, {".txt"}, args.numbers),
@@ -78,7 +92,7 @@ def convert(args: argparse.Namespace) -> None:
         )
     images, annotations, remarks, others = [], [], list(pairs.remarks), Counter()
     for image, labels in tqdm(pairs.both, "objects", unit="file", disable=None, leave=False):
-        entry, found, left_out, said = read_pair(image, labels, root)
+        entry, found, left_out, said = read_pair(image, labels, root, names)
         remarks += said
         others += left_out
         if entry is None:
@@ -90,10 +104,9 @@ def convert(args: argparse.Namespace) -> None:
     report(remarks, args.show)
     if all(annotation["iscrowd"] for annotation in annotations):
         raise ValueError(
-            f"{args.annotations}: no {', '.join(CATEGORIES)} could be read; {args.out} is not "
-            "written"
+            f"{args.annotations}: no {', '.join(names)} could be read; {args.out} is not written"
         )
-    categories = [{"id": number, "name": name} for number, name in enumerate(CATEGORIES, 1)]
+    categories = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
     write_json(args.out, {"images": images, "annotations": annotations, "categories": categories})
     print(f"{args.out}:")
     row("photos", len(images))
