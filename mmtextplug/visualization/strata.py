@@ -63,7 +63,7 @@ def read_mining_log(folder: str | Path) -> dict[str, Log]:
     for name, log in logs.items():
         # Losses of one stage of a cascade: s0.loss_cls.
         stage = name.partition("_")[2]
-        for loss in ("loss_cls", "loss_bbox"):
+        for loss in ("loss_cls", "loss_bbox", "loss_mask"):
             key = f"{stage}.{loss}" if stage else loss
             if key in keys:
                 log[loss] = _series(steps, key)
@@ -71,7 +71,7 @@ def read_mining_log(folder: str | Path) -> dict[str, Log]:
 
 
 def plot_strata(folder: str | Path, path: str | Path) -> None:
-    """Draw weights, populations, selections and losses over the steps; a row for each sampler.
+    """Draw weights, strata, shares and losses over the steps; a row for each sampler.
 
     Args:
         folder (str | Path): See `read_mining_log`.
@@ -81,8 +81,8 @@ def plot_strata(folder: str | Path, path: str | Path) -> None:
         FileNotFoundError, ValueError: See `read_mining_log`.
     """
     logs = read_mining_log(folder)
-    figure = Figure(figsize=(4 * _INCHES[0], len(logs) * _INCHES[1]), layout="constrained")
-    grid = figure.subplots(len(logs), 4, squeeze=False, sharex=True)
+    figure = Figure(figsize=(5 * _INCHES[0], len(logs) * _INCHES[1]), layout="constrained")
+    grid = figure.subplots(len(logs), 5, squeeze=False, sharex=True)
     for axes, (name, log) in zip(grid, logs.items()):
         _weights(axes[0], log)
         axes[0].set_ylabel(name)
@@ -92,7 +92,8 @@ def plot_strata(folder: str | Path, path: str | Path) -> None:
         ):
             _stack(axis, log, kind)
             axis.set_title(title)
-        _losses(axes[3], log)
+        _shares(axes[3], log)
+        _losses(axes[4], log)
         for axis in axes:
             _mark_ramp(axis, log)
             axis.set_xlabel("step")
@@ -127,12 +128,25 @@ def _stack(axis: Axes, log: Log, kind: str) -> None:
     axis.legend(fontsize="small", loc="lower left")
 
 
+def _shares(axis: Axes, log: Log) -> None:
+    """Of the candidates what was a duplicate, of the selected what was foreground."""
+    if {"duplicates", "candidates"} <= log.keys():
+        steps, candidates = log["candidates"]
+        share = log["duplicates"][1] / np.maximum(candidates, 1)
+        axis.plot(steps, share, "C3", label="duplicates among candidates")
+    if "foreground" in log:
+        axis.plot(*log["foreground"], "C2", label="foreground among selected")
+    axis.set(title="shares", ylim=(0, 1))
+    axis.legend(fontsize="small")
+
+
 def _losses(axis: Axes, log: Log) -> None:
     for key, style, label in (
         ("cls_threshold", "C1", "pool: mean L_cls"),
         ("loc_threshold", "C0", "pool: mean L_loc of foreground"),
         ("loss_cls", "C1:", "trained: L_cls"),
         ("loss_bbox", "C0:", "trained: L_loc"),
+        ("loss_mask", "C4:", "trained: L_mask"),
     ):
         if key in log:
             axis.plot(*log[key], style, label=label)

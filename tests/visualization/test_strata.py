@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from mmtextplug.visualization.strata import plot_strata, read_mining_log
 
 NUMBERS = (1, 2, 3, 4)
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "analysis" / "plot_strata.py"
 
 
 def mined(step: int, name: str = "mining", **changes: float) -> dict:
@@ -20,6 +22,7 @@ def mined(step: int, name: str = "mining", **changes: float) -> dict:
     progress = max(step - 30, 0) / 40
     values = dict(alpha=1.0, beta=1.9 * progress, gamma=0.0, progress=progress)
     values |= dict(ramp=float(step >= 30), cls_threshold=8 / step, loc_threshold=4 / step)
+    values |= dict(candidates=400.0, duplicates=4.0 * step, foreground=step / 100)
     values |= {f"population_s{i}": 100.0 * i for i in NUMBERS}
     values |= {f"selected_s{i}": float(10 - 2 * i) for i in NUMBERS}
     return {f"{name}/{key}": value for key, value in {**values, **changes}.items()}
@@ -145,13 +148,20 @@ def test_what_is_drawn(tmp_path, drawn):
     write(tmp_path / "scalars.json", [row(step) | mined(step) for step in steps])
     plot_strata(tmp_path, tmp_path / "strata.png")
     assert (tmp_path / "strata.png").read_bytes().startswith(b"\x89PNG")
-    weights, populations, selections, losses = drawn[0].axes
+    weights, populations, selections, shares, losses = drawn[0].axes
     assert weights.get_ylabel() == "mining"
     weights_of = lines(weights)
     np.testing.assert_allclose(weights_of["alpha"], [steps, [1] * 5])
     np.testing.assert_allclose(weights_of["beta"], [steps, [0, 0, 0, 0.95, 1.9]])
     np.testing.assert_allclose(weights_of["progress"], [steps, [0, 0, 0, 0.5, 1]])
     assert "gamma" not in weights_of  # no mask loss
+    shares_of = lines(shares)
+    np.testing.assert_allclose(
+        shares_of["duplicates among candidates"], [steps, np.array(steps) / 100]
+    )
+    np.testing.assert_allclose(
+        shares_of["foreground among selected"], [steps, np.array(steps) / 100]
+    )
     losses_of = lines(losses)
     assert losses.get_yscale() == "log"
     np.testing.assert_allclose(losses_of["pool: mean L_cls"], [steps, 8 / np.array(steps)])
@@ -189,11 +199,11 @@ def test_rows_are_stages_and_categories_have_weights(tmp_path, drawn):
     write(tmp_path / "scalars.json", rows)
     plot_strata(tmp_path, tmp_path / "strata.png")
     axes = drawn[0].axes
-    assert [axis.get_ylabel() for axis in axes[::4]] == ["mining_s0", "mining_s1"]
-    assert len(axes) == 8
+    assert [axis.get_ylabel() for axis in axes[::5]] == ["mining_s0", "mining_s1"]
+    assert len(axes) == 10
     np.testing.assert_array_equal(lines(axes[0])["gamma"][1], [0.5, 0.5])
-    np.testing.assert_array_equal(lines(axes[4])["beta_1"][1], [3, 3])
-    assert set(lines(axes[4])) == {"alpha", "beta_0", "beta_1", "progress"}
+    np.testing.assert_array_equal(lines(axes[5])["beta_1"][1], [3, 3])
+    assert set(lines(axes[5])) == {"alpha", "beta_0", "beta_1", "progress"}
     assert not [line for axis in axes for line in axis.get_lines() if line.get_linestyle() == "--"]
 
 
@@ -204,3 +214,13 @@ def test_one_step_without_candidates(tmp_path, drawn):
     areas = [part.get_paths()[0].vertices[:, 1] for part in drawn[0].axes[1].collections]
     np.testing.assert_array_equal(np.concatenate(areas), 0)
     assert len(areas) == 4
+
+
+def test_the_tool_draws_and_names_what_is_wrong(tmp_path, capsys):
+    write(tmp_path / "scalars.json", [row(10, loss_mask=0.5) | mined(10)])
+    main = runpy.run_path(str(TOOL))["main"]
+    main([str(tmp_path), "--out", str(tmp_path / "strata.png")])
+    assert capsys.readouterr().out.strip() == str(tmp_path / "strata.png")
+    assert (tmp_path / "strata.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit, match=r"plot_strata: .*no scalars\.json in it"):
+        main([str(tmp_path / "missing"), "--out", str(tmp_path / "a.png")])
