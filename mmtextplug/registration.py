@@ -65,6 +65,7 @@ COMPONENTS = (
         "datasets.transforms.warp", "TRANSFORMS", ("RandomTextWarp", "ResizeLongSide"), _TRANSFORMS
     ),
     Component("evaluation.grouped_voc", "METRICS", ("GroupedVOCMetric",), _MMDET_METRIC),
+    Component("mining.assigner", "TASK_UTILS", ("RegionAwareMaxIoUAssigner",), _MMDET_MODEL),
     Component("mining.ohem_sampler", "TASK_UTILS", ("RoIOHEMSampler",), _MMDET_MODEL),
     Component(
         "mining.roi_heads",

@@ -72,10 +72,10 @@ model = dict(
     ),
     train_cfg=dict(
         # What lies in regions to be ignored is no background: the hardest of all it would be.
-        rpn=dict(assigner=dict(ignore_iof_thr=0.5)),
+        rpn=dict(assigner=dict(type="RegionAwareMaxIoUAssigner", ignore_iof_thr=0.5)),
         rpn_proposal=dict(nms_pre=2000, max_per_img=2000),
         rcnn=dict(
-            assigner=dict(ignore_iof_thr=0.5),
+            assigner=dict(type="RegionAwareMaxIoUAssigner", ignore_iof_thr=0.5),
             sampler=dict(
                 _delete_=True, type="StratifiedOHEMSampler", num=64, iou_thr=0.7, mode="weighted"
             ),

@@ -7,10 +7,12 @@ model = dict(
     cfg=dict(
         roi_head=dict(type="MiningStandardRoIHead"),
         train_cfg=dict(
-            rpn=dict(assigner=dict(ignore_iof_thr=0.5)),
+            rpn=dict(assigner=dict(type="RegionAwareMaxIoUAssigner", ignore_iof_thr=0.5)),
             rcnn=dict(
                 # A low-quality match takes a RoI from the word that it overlaps most.
-                assigner=dict(ignore_iof_thr=0.5, match_low_quality=False),
+                assigner=dict(
+                    type="RegionAwareMaxIoUAssigner", ignore_iof_thr=0.5, match_low_quality=False
+                ),
                 # Long thin boxes overlap little even when they are one word's.
                 sampler=dict(
                     _delete_=True, type="RoIOHEMSampler", num=128, iou_thr=0.5, mask_weight=1.0
