@@ -28,7 +28,8 @@ class RoIOHEMSampler:
     All proposals and ground truths of an image that are foreground or background pass through the
     RoI network without gradient; of those that overlap by more than ``iou_thr`` only the one with
     the highest loss stays; the ``num`` highest losses are trained on. There is no quota of
-    foreground, and ignored boxes are never taken, nor are those whose loss is NaN or infinite.
+    foreground, and ignored boxes are never taken, nor are those without area, and those whose loss
+    is NaN or infinite.
 
     MMDetection's ``OHEMSampler`` ranks by classification loss alone, foreground and background
     apart, with a quota of foreground and duplicates left in.
@@ -44,15 +45,16 @@ class RoIOHEMSampler:
             `mmtextplug.mining.roi_heads`).
         mask_weight (float): Weight of the mask loss in the score, for heads with masks; 0 spares
             its forward.
-        max_pos_fraction (float, optional): At most this share is foreground. Default: no quota.
+        max_pos_fraction (float, optional): At most this share of ``num`` is foreground. Default: no
+            quota.
         add_gt_as_proposals (bool): Whether ground truths are candidates.
         dropout (bool): Whether dropout is active when losses are measured, as in the original.
         chunk (int, optional): RoIs that go through the network at once, to limit memory.
         pos_fraction, neg_pos_ub: Without effect; configs inherit them from ``RandomSampler``.
 
     Attributes:
-        counts (dict[str, Tensor]): Sums since `take_counts`: candidates, duplicates, non_finite,
-            selected, foreground, ground_truths, and calls.
+        counts (dict[str, Tensor]): Sums since `take_counts`, of training alone: candidates,
+            duplicates, without_area, non_finite, selected, foreground, ground_truths, and calls.
 
     Raises:
         ValueError: If an argument is out of its range, or the context is no RoI head.
@@ -142,7 +144,11 @@ class RoIOHEMSampler:
         return self.mine([pool], feats, self.stage.extra_features(feats))[0][0]
 
     def mine(
-        self, pools: Sequence[RoIPool], feats: Sequence[Tensor], extra: dict | None = None
+        self,
+        pools: Sequence[RoIPool],
+        feats: Sequence[Tensor],
+        extra: dict | None = None,
+        note: bool = True,
     ) -> tuple[list[SamplingResult], Tensor, dict[str, Tensor]]:
         """The hard RoIs of a batch, by one forward.
 
@@ -150,6 +156,7 @@ class RoIOHEMSampler:
             pools (Sequence[RoIPool]): The candidates of N images.
             feats (Sequence[Tensor]): ``(N, C, H, W)`` each.
             extra (dict, optional): See `RoIStage.extra_features`.
+            note (bool): Whether it counts; where boxes are mined a second time it should not.
 
         Returns:
             tuple: A sampling result for each image; which candidates they hold, ``(R,)`` bool; and
@@ -159,11 +166,13 @@ class RoIOHEMSampler:
             losses, outputs = self.stage.losses(feats, pools, extra)
             rois = candidates(pools, outputs["labels"])
             losses = self._with_masks(losses, rois, pools, feats, extra)
-            finite = losses.finite()
-            score = self.score(losses, rois).masked_fill(~finite, float("nan"))
-            survivor = survivors(rois, score, iou_thr=self.iou_thr, per_label=self.per_label)
+            valid = losses.finite() & rois.has_area
+            score = self.score(losses, rois)
+            survivor = self._survivors(rois, score, valid)
             selected = self.select(rois, losses, score, survivor)
-            self._count(pools, rois, finite, survivor, selected)
+            if note and self.stage.head.training:
+                self._count(pools, rois, losses, survivor, selected)
+                self.note(rois, losses, survivor, selected)
         parts = selected.split(rois.sizes)
         return [pool.select(part) for pool, part in zip(pools, parts)], selected, outputs
 
@@ -182,6 +191,13 @@ class RoIOHEMSampler:
             survivor = positive | (survivor & ~rois.foreground)
         return hardest(rois, score, survivor, quota, self.pool)
 
+    def note(self, rois: Candidates, losses: RoILosses, survivor: Tensor, selected: Tensor) -> None:
+        """Take in what was mined in training, for those who keep a history."""
+
+    def _survivors(self, rois: Candidates, score: Tensor, valid: Tensor) -> Tensor:
+        score = score.masked_fill(~valid, float("nan"))
+        return survivors(rois, score, iou_thr=self.iou_thr, per_label=self.per_label)
+
     def _with_masks(
         self,
         losses: RoILosses,
@@ -193,8 +209,8 @@ class RoIOHEMSampler:
         """With the mask losses of the RoIs that are hardest without them."""
         if not self.mask_weight:
             return losses
-        score = losses.score()
-        survivor = survivors(rois, score, iou_thr=self.iou_thr, per_label=self.per_label)
+        score = self.score(losses, rois)
+        survivor = self._survivors(rois, score, losses.finite() & rois.has_area)
         quota = quota_of(rois, _MASK_CANDIDATES * self.num, self.pool)
         rows = hardest(rois, score, survivor, quota, self.pool)
         truths = [pool.gt_instances for pool in pools]
@@ -205,15 +221,17 @@ class RoIOHEMSampler:
         self,
         pools: Sequence[RoIPool],
         rois: Candidates,
-        finite: Tensor,
+        losses: RoILosses,
         survivor: Tensor,
         selected: Tensor,
     ) -> None:
+        finite, area = losses.finite(), rois.has_area
         truths = torch.cat([pool.is_gt() for pool in pools])
         self.add_counts(
             calls=torch.ones((), device=selected.device),
             candidates=torch.full((), float(len(selected)), device=selected.device),
-            duplicates=(finite & ~survivor).sum(),
+            duplicates=(finite & area & ~survivor).sum(),
+            without_area=(~area).sum(),
             non_finite=(~finite).sum(),
             selected=selected.sum(),
             foreground=(selected & rois.foreground).sum(),

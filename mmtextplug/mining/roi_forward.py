@@ -87,7 +87,7 @@ class RoIStage:
         """
         rois = bbox2roi([pool.priors for pool in pools])
         targets = self.bbox_head.get_targets(pools, self._own(self.head.train_cfg), concat=True)
-        labels, aims = targets[0], targets[2]
+        labels, weights, aims = targets[:3]
         with read_only([self.head], self.dropout):
             parts = [self._forward(feats, part, extra or {}) for part in self._chunks(rois)]
             scores = torch.cat([part["cls_score"] for part in parts])
@@ -95,7 +95,7 @@ class RoIStage:
             if isinstance(deltas, Tensor):
                 deltas = torch.cat([part["bbox_pred"] for part in parts])
             losses = RoILosses(
-                classification_losses(self.bbox_head.loss_cls, scores, labels),
+                classification_losses(self.bbox_head.loss_cls, scores, labels, weights),
                 localisation_losses(self.bbox_head, deltas, rois, labels, aims),
             )
         return losses, dict(rois=rois, labels=labels, cls_score=scores, bbox_pred=deltas)

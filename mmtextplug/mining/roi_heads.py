@@ -53,10 +53,17 @@ class MineAtOnce:
             sampler.mines_at_once = True
 
     def bbox_loss(self, *args, **kwargs) -> dict:
-        """Select among all candidates, in place, then as the head does."""
+        """Select among all candidates, in place, then as the head does.
+
+        Where nothing can be selected, because no candidate has a finite loss or there is none, the
+        classification loss is 0, not missing: other processes wait for the gradients of all parts.
+        """
         given = inspect.signature(super().bbox_loss).bind(*args, **kwargs).arguments
         mined = self._mine(given)
         results = super().bbox_loss(*args, **kwargs)
+        losses = results["loss_bbox"]
+        if not any("cls" in key for key in losses):
+            losses["loss_cls"] = results["cls_score"].sum() * 0
         if mined is not None and "bbox_targets" in results and "rois" in results:
             results.update(_with_the_others(results, *mined))
         return results
@@ -64,10 +71,12 @@ class MineAtOnce:
     def mask_loss(self, *args, **kwargs) -> dict:
         """Select first, if boxes were assigned anew for the masks, as interleaved cascades do."""
         given = inspect.signature(super().mask_loss).bind(*args, **kwargs).arguments
-        self._mine(given)
+        self._mine(given, note=False)
         return super().mask_loss(*args, **kwargs)
 
-    def _mine(self, given: dict) -> tuple[list[RoIPool], Tensor, dict[str, Tensor]] | None:
+    def _mine(
+        self, given: dict, note: bool = True
+    ) -> tuple[list[RoIPool], Tensor, dict[str, Tensor]] | None:
         """Replace the pools among the sampling results by what is selected of them."""
         pools = given["sampling_results"]
         if not pools or not all(isinstance(pool, RoIPool) for pool in pools):
@@ -77,7 +86,9 @@ class MineAtOnce:
         if isinstance(sampler, list):
             sampler = sampler[given["stage"]]
         pools = list(pools)
-        given["sampling_results"][:], selected, outputs = sampler.mine(pools, given["x"], extra)
+        given["sampling_results"][:], selected, outputs = sampler.mine(
+            pools, given["x"], extra, note
+        )
         return pools, selected, outputs
 
 
@@ -86,7 +97,9 @@ def _with_the_others(
 ) -> dict:
     """What a cascade refines: its results, followed by those of the RoIs not trained on.
 
-    Ground truths are left out, as the refinement leaves out those it knows of.
+    Ground truths are left out, as the refinement leaves out those it knows of. Boxes whose
+    prediction is no number stay where they are. If there is none at all, there is one without
+    area, which is never selected: refining nothing would end the cascade at this stage.
     """
     others = ~selected & ~torch.cat([pool.is_gt() for pool in pools])
     rows = {
@@ -94,7 +107,12 @@ def _with_the_others(
         for key in ("rois", "cls_score", "bbox_pred")
     }
     labels, *targets = results["bbox_targets"]
-    return {**rows, "bbox_targets": (torch.cat([labels, outputs["labels"][others]]), *targets)}
+    labels = torch.cat([labels, outputs["labels"][others]])
+    if not len(labels):
+        labels = labels.new_zeros(1)
+        rows = {key: value.new_zeros(1, value.shape[1]) for key, value in rows.items()}
+    rows["bbox_pred"] = rows["bbox_pred"].nan_to_num(0.0, 0.0, 0.0)
+    return {**rows, "bbox_targets": (labels, *targets)}
 
 
 @MODELS.register_module()

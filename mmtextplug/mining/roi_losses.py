@@ -63,7 +63,7 @@ def read_only(modules: Iterable[nn.Module], dropout: bool = False) -> Iterator[N
         modules (Iterable[nn.Module]): What is going to run.
         dropout (bool): Whether dropout stays active, as in the original OHEM.
     """
-    switched = []
+    switched, modules = [], list(modules)
     for module in modules:
         for part in module.modules():
             if part.training and not (dropout and _is_dropout(part)):
@@ -72,11 +72,10 @@ def read_only(modules: Iterable[nn.Module], dropout: bool = False) -> Iterator[N
     with ExitStack() as stack:
         stack.callback(_switch_on, switched)
         stack.enter_context(torch.no_grad())
-        for device, enabled, dtype in _autocast_states():
-            if enabled:
-                stack.enter_context(torch.autocast(device, dtype, True, cache_enabled=False))
+        stack.callback(torch.set_autocast_cache_enabled, torch.is_autocast_cache_enabled())
+        torch.set_autocast_cache_enabled(False)
         if dropout:
-            stack.enter_context(torch.random.fork_rng())
+            stack.enter_context(torch.random.fork_rng(devices=_devices(modules)))
         yield
 
 
@@ -89,19 +88,15 @@ def _switch_on(modules: Iterable[nn.Module]) -> None:
         module.training = True
 
 
-def _autocast_states() -> list[tuple[str, bool, torch.dtype]]:
-    if hasattr(torch, "get_autocast_dtype"):
-        return [
-            (device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
-            for device in ("cuda", "cpu")
-        ]
-    return [
-        ("cuda", torch.is_autocast_enabled(), torch.get_autocast_gpu_dtype()),
-        ("cpu", torch.is_autocast_cpu_enabled(), torch.get_autocast_cpu_dtype()),
-    ]
+def _devices(modules: Iterable[nn.Module]) -> list[torch.device]:
+    """The GPUs whose random numbers a forward may draw, not those of the whole machine."""
+    parameters = (parameter for module in modules for parameter in module.parameters())
+    return list({parameter.device for parameter in parameters if parameter.is_cuda})
 
 
-def classification_losses(loss: nn.Module, cls_score: Tensor, labels: Tensor) -> Tensor:
+def classification_losses(
+    loss: nn.Module, cls_score: Tensor, labels: Tensor, weights: Tensor | None = None
+) -> Tensor:
     """The classification loss of each RoI.
 
     Args:
@@ -110,23 +105,20 @@ def classification_losses(loss: nn.Module, cls_score: Tensor, labels: Tensor) ->
             counts what it sees does not count this.
         cls_score (Tensor): ``(R, C)`` of any precision.
         labels (Tensor): ``(R,)`` int64; the background has the last label.
+        weights (Tensor, optional): ``(R,)``: of each RoI, such as ``pos_weight`` gives.
 
     Returns:
         Tensor: ``(R,)`` float32, summed over what the loss returns for a RoI.
 
     Raises:
-        ValueError: If the loss returns one value for all RoIs; it is named.
+        ValueError: If the loss fails, or returns one value for all RoIs; it is named.
     """
     if not len(labels):
         return cls_score.new_zeros(0, dtype=torch.float32)
     name = f"loss_cls={type(loss).__name__}"
-    with _in_full_precision(cls_score):
-        value = deepcopy(loss)(
-            cls_score.float(),
-            labels,
-            torch.ones_like(labels, dtype=torch.float32),
-            reduction_override="none",
-        )
+    if weights is None:
+        weights = torch.ones_like(labels, dtype=torch.float32)
+    value = _call(loss, name, cls_score.float(), labels, weights)
     parts = value if isinstance(value, dict) else {"loss": value}
     total = torch.zeros(len(labels), device=cls_score.device)
     for key, part in parts.items():
@@ -179,10 +171,8 @@ def localisation_losses(
             own = chosen.view(len(foreground), head.num_classes, -1)
             chosen = own[torch.arange(len(foreground), device=own.device), labels[foreground]]
         aims = targets[foreground].float()
-        value = deepcopy(head.loss_bbox)(
-            chosen, aims, torch.ones_like(aims), reduction_override="none"
-        )
     name = f"loss_bbox={type(head.loss_bbox).__name__}"
+    value = _call(head.loss_bbox, name, chosen, aims, torch.ones_like(aims))
     losses[foreground] = _one_each(value, len(foreground), name)
     return losses
 
@@ -203,6 +193,20 @@ def mask_losses(logits: Tensor, targets: Tensor, labels: Tensor | None) -> Tenso
         return nn.functional.binary_cross_entropy_with_logits(
             own, targets.float(), reduction="none"
         ).mean((1, 2))
+
+
+def _call(loss: nn.Module, name: str, *args: Tensor) -> object:
+    """What a copy of a loss gives for each RoI; a failure names the loss."""
+    try:
+        with _in_full_precision(args[0]):
+            return deepcopy(loss)(*args, reduction_override="none")
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} gives no loss for each RoI, which hard examples need: with "
+            f"reduction_override='none' it ends in {type(error).__name__}: {error}"
+        ) from error
 
 
 def _in_full_precision(like: Tensor) -> torch.autocast:

@@ -37,6 +37,13 @@ class Candidates:
             [self.labels.new_full((size,), number) for number, size in enumerate(self.sizes)]
         )
 
+    @property
+    def has_area(self) -> Tensor:
+        """``(R,)`` bool: which boxes have a width and a height."""
+        if self.boxes.shape[1] == 5:
+            return (self.boxes[:, 2:4] > 0).all(1)
+        return (self.boxes[:, 2:4] > self.boxes[:, :2]).all(1)
+
 
 def survivors(
     rois: Candidates, score: Tensor, *, iou_thr: float = 0.7, per_label: bool = True

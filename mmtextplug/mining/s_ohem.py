@@ -28,7 +28,7 @@ class Strata:
     Attributes:
         number (Tensor): ``(R,)`` int64: 1 high in both losses, 2 in classification, 3 in
             localisation, 4 in none; 0 for those that take no part.
-        cls_threshold, loc_threshold (Tensor): From where on a loss is high.
+        cls_threshold, loc_threshold (Tensor): From where on a loss is high, mean of the images.
     """
 
     number: Tensor
@@ -37,7 +37,11 @@ class Strata:
 
 
 def strata(
-    losses: RoILosses, foreground: Tensor, survivor: Tensor, quantile: float | None = None
+    rois: Candidates,
+    losses: RoILosses,
+    survivor: Tensor,
+    quantile: float | None = None,
+    pool: str = "image",
 ) -> Strata:
     """Divide RoIs by their losses.
 
@@ -45,19 +49,30 @@ def strata(
     them, for background has none; they move with training. The paper leaves them open.
 
     Args:
-        losses (RoILosses): Of R RoIs.
-        foreground, survivor (Tensor): ``(R,)`` bool.
+        rois (Candidates): R RoIs.
+        losses (RoILosses): Of each.
+        survivor (Tensor): ``(R,)`` bool.
         quantile (float, optional): Share of the survivors below the thresholds, in place of means.
+        pool (str): 'image': each image has thresholds of its own; 'batch': one pair for all.
 
     Source: Li et al., S-OHEM: Stratified Online Hard Example Mining for Object Detection, 2017,
-        section 3.2, Table 1 of strata.
+        section 3.2.
     """
-    cls_threshold = _threshold(losses.cls, survivor, quantile)
-    loc_threshold = _threshold(losses.loc, survivor & foreground, quantile)
-    high_cls = losses.cls >= cls_threshold
-    high_loc = foreground & (losses.loc >= loc_threshold)
+    sizes = rois.sizes if pool == "image" else (len(survivor),)
+    parts = zip(
+        *(part.split(sizes) for part in (losses.cls, losses.loc, survivor, rois.foreground))
+    )
+    pairs = [
+        (_threshold(cls, own, quantile), _threshold(loc, own & foreground, quantile))
+        for cls, loc, own, foreground in parts
+    ]
+    cls_threshold = torch.stack([pair[0] for pair in pairs])
+    loc_threshold = torch.stack([pair[1] for pair in pairs])
+    image = rois.image if pool == "image" else torch.zeros_like(rois.labels)
+    high_cls = losses.cls >= cls_threshold[image]
+    high_loc = rois.foreground & (losses.loc >= loc_threshold[image])
     number = 4 - 2 * high_cls.long() - high_loc.long()  # 1: both, 2: cls, 3: loc, 4: none
-    return Strata(number * survivor, cls_threshold, loc_threshold)
+    return Strata(number * survivor, cls_threshold.mean(), loc_threshold.mean())
 
 
 def _threshold(values: Tensor, chosen: Tensor, quantile: float | None) -> Tensor:
@@ -118,7 +133,7 @@ def stratified(
     if late == "s13":
         rank, members = losses.loc, (number == 1) | (number == 3)
     else:
-        rank, members = losses.score(), (number == 2) | (number == 3)
+        rank, members = losses.score(gamma=0.0), (number == 2) | (number == 3)
     taken = taken | hardest(rois, rank, survivor & members & ~taken, n_late, pool)
     rest = quota_of(rois, num, pool, taken)
     return taken | hardest(rois, score, survivor & ~taken, rest, pool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict, dataclass, field
 
-from mmengine.dist import all_reduce
+from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -49,15 +49,17 @@ class StratifiedOHEMHook(Hook):
     """Moves every ``StratifiedOHEMSampler`` from classification to localisation.
 
     The losses of all candidates that survive duplicate removal are averaged over windows of steps
-    and over all processes. When they are stable, or at ``force_start`` at the latest, the ramp
-    begins: see `mmtextplug.mining.s_ohem.Schedule`. Each stage of a cascade has a history and a
+    and over all processes. When they are stable, or at the end of the window of ``force_start`` at
+    the latest, the ramp begins: see `mmtextplug.mining.s_ohem.Schedule`. A step is a forward pass,
+    also where gradients are accumulated over several. Each stage of a cascade has a history and a
     ramp of its own. They are saved in checkpoints and resumed; ``load_from`` brings none.
 
     Logged are, with the number of the stage in a cascade, for `RoIOHEMSampler` too:
-    ``mining/candidates``, ``duplicates``, ``non_finite``, ``selected`` and ``ground_truths``, means
-    a forward; ``foreground``, its share of the selected; and for S-OHEM ``alpha``, ``beta``
-    (``beta_0``, ... for each category), ``gamma``, ``progress``, ``ramp`` (whether it has begun),
-    ``cls_threshold``, ``loc_threshold``, ``population_s1`` to ``s4`` and ``selected_s1`` to ``s4``.
+    ``mining/candidates``, ``duplicates``, ``without_area``, ``non_finite``, ``selected`` and
+    ``ground_truths``, means a forward; ``foreground``, its share of the selected; and for S-OHEM
+    ``alpha``, ``beta`` (``beta_0``, ... for each category), ``gamma``, ``progress``, ``ramp``
+    (whether it has begun), ``cls_threshold``, ``loc_threshold``, ``population_s1`` to ``s4`` and
+    ``selected_s1`` to ``s4``. Losses that are not finite are warned of.
     In distributed training these are those of the first process.
 
     Args:
@@ -146,7 +148,13 @@ class StratifiedOHEMHook(Hook):
                 self._set_weights(sampler, state, runner.iter, runner.max_iters)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Save the states beside the network."""
+        """Save the states beside the network.
+
+        Whoever saves: alone, the sums are up to date. Of several processes one saves, and the sums
+        of the window so far are those of the last step at which all came together, see `_saves`.
+        """
+        if get_world_size() == 1:
+            self._gather()
         checkpoint[SAVED_AS] = dict(states=[asdict(state) for state in self.states], lr=self._lr)
 
     def after_train_iter(
@@ -205,9 +213,11 @@ class StratifiedOHEMHook(Hook):
             if changed:
                 stability.reset()
             sums = dict(zip(HISTORY, state.sums))
-            stable = stability.add(
-                sums["cls"] / max(sums["survivors"], 1), sums["loc"] / max(sums["foreground"], 1)
-            )
+            stable = False
+            if sums["survivors"] and sums["foreground"]:  # else nothing was measured
+                stable = stability.add(
+                    sums["cls"] / sums["survivors"], sums["loc"] / sums["foreground"]
+                )
             state.history, state.calm = [list(row) for row in stability.history], stability.calm
             if stable or forced:
                 self._start(name_and_sampler[0], state, step, "are stable" if stable else "")
@@ -243,6 +253,13 @@ class StratifiedOHEMHook(Hook):
             calls = counts.pop("calls", 0)
             if not calls:
                 continue
+            if counts["non_finite"]:
+                print_log(
+                    f"StratifiedOHEMHook: {name}: of {counts['candidates']:,.0f} RoIs, the losses "
+                    f"of {counts['non_finite']:,.0f} are NaN or infinite; none is trained on",
+                    logger="current",
+                    level=logging.WARNING,
+                )
             selected = max(counts["selected"], 1)
             values = {key: value / calls for key, value in counts.items()}
             values["foreground"] = counts["foreground"] / selected

@@ -29,10 +29,12 @@ class StratifiedOHEMSampler(RoIOHEMSampler):
 
     Args:
         num, **kwargs: See `RoIOHEMSampler`. With a ``mask_weight``, the mask loss joins the score
-            as the localisation loss does.
+            as the localisation loss does; its network runs from the first step on, for the ratio
+            of the losses has to be known.
         mode (str): 'weighted': the highest ``alpha * L_cls + beta * L_loc``, the paper's
-            alternative; 'stratified': shares of strata of high and low losses. Both begin with the
-            highest classification losses, and differ after that.
+            alternative; 'stratified': shares of strata of high and low losses, for which the
+            schedule's progress alone counts (its weights rank what fills up, and duplicates).
+            Both begin with the highest classification losses, and differ after that.
         late (str): What the strata move to, see `mmtextplug.mining.s_ohem.stratified`.
         late_share (float): Share of the late strata in the end.
         quantile (float, optional): From which share of the RoIs on a loss is high. Default: from
@@ -78,6 +80,11 @@ class StratifiedOHEMSampler(RoIOHEMSampler):
                 "StratifiedOHEMSampler has quotas of strata, none of foreground: leave out "
                 "max_pos_fraction"
             )
+        if mode == "stratified" and (per_class or self.mask_weight):
+            raise ValueError(
+                "StratifiedOHEMSampler: strata are of classification and localisation loss alone: "
+                "leave out per_class and mask_weight, or take mode='weighted'"
+            )
         self.mode, self.late, self.late_share = mode, late, late_share
         self.quantile, self.per_class = quantile, per_class
         self.weights = Weights()
@@ -96,7 +103,7 @@ class StratifiedOHEMSampler(RoIOHEMSampler):
     def select(
         self, rois: Candidates, losses: RoILosses, score: Tensor, survivor: Tensor
     ) -> Tensor:
-        """Which survivors are trained on, ``(R,)`` bool; counts strata and adds up the history."""
+        """Which survivors are trained on, ``(R,)`` bool."""
         if not self.is_scheduled and self.stage.head.training:
             self.is_scheduled = True
             print_log(
@@ -105,36 +112,27 @@ class StratifiedOHEMSampler(RoIOHEMSampler):
                 logger="current",
                 level=logging.WARNING,
             )
-        groups = strata(losses, rois.foreground, survivor, self.quantile)
         if self.mode == "weighted":
-            selected = hardest(
-                rois, score, survivor, quota_of(rois, self.num, self.pool), self.pool
-            )
-        else:
-            selected = stratified(
-                rois,
-                losses,
-                score,
-                survivor,
-                groups,
-                self.num,
-                self.weights.progress,
-                late=self.late,
-                late_share=self.late_share,
-                pool=self.pool,
-            )
-        self._note(rois, losses, groups, survivor, selected)
-        return selected
+            return hardest(rois, score, survivor, quota_of(rois, self.num, self.pool), self.pool)
+        return stratified(
+            rois,
+            losses,
+            score,
+            survivor,
+            self._strata(rois, losses, survivor),
+            self.num,
+            self.weights.progress,
+            late=self.late,
+            late_share=self.late_share,
+            pool=self.pool,
+        )
 
-    def _note(
-        self,
-        rois: Candidates,
-        losses: RoILosses,
-        groups: Strata,
-        survivor: Tensor,
-        selected: Tensor,
-    ) -> None:
-        counts = {}
+    def _strata(self, rois: Candidates, losses: RoILosses, survivor: Tensor) -> Strata:
+        return strata(rois, losses, survivor, self.quantile, self.pool)
+
+    def note(self, rois: Candidates, losses: RoILosses, survivor: Tensor, selected: Tensor) -> None:
+        """Count strata and add to the history."""
+        groups, counts = self._strata(rois, losses, survivor), {}
         for number in (1, 2, 3, 4):
             members = groups.number == number
             counts[f"population_s{number}"] = members.sum()

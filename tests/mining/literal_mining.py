@@ -20,27 +20,30 @@ def iou(a: list[float], b: list[float]) -> float:
     return shared / union
 
 
-def greedy(boxes, scores, groups, candidates, iou_thr) -> set[int]:
+def greedy(boxes, scores, groups, iou_thr, overlap=iou) -> set[int]:
     """Non-maximum suppression as textbooks have it."""
-    order = [i for i, s in enumerate(scores) if candidates[i] and math.isfinite(s)]
+    order = [i for i, s in enumerate(scores) if math.isfinite(s)]
     order.sort(key=lambda i: (-scores[i], i))
     kept: list[int] = []
     for i in order:
-        if all(groups[i] != groups[j] or iou(boxes[i], boxes[j]) <= iou_thr for j in kept):
+        if all(groups[i] != groups[j] or overlap(boxes[i], boxes[j]) <= iou_thr for j in kept):
             kept.append(i)
     return set(kept)
+
+
+def valid(roi) -> bool:
+    """Whether it may be mined: losses are numbers, the box has an area."""
+    x1, y1, x2, y2 = roi["box"]
+    return x2 > x1 and y2 > y1 and math.isfinite(roi["cls"]) and math.isfinite(roi["loc"])
 
 
 def survivors(batch, score, iou_thr, per_label) -> set[tuple[int, int]]:
     kept = set()
     for n, image in enumerate(batch):
-        scores = [
-            score(roi) if math.isfinite(roi["cls"]) and math.isfinite(roi["loc"]) else math.nan
-            for roi in image
-        ]
+        scores = [score(roi) if valid(roi) else math.nan for roi in image]
         groups = [roi["label"] if per_label else 0 for roi in image]
         boxes = [roi["box"] for roi in image]
-        kept |= {(n, i) for i in greedy(boxes, scores, groups, [True] * len(image), iou_thr)}
+        kept |= {(n, i) for i in greedy(boxes, scores, groups, iou_thr)}
     return kept
 
 
@@ -70,19 +73,27 @@ def mine(batch, num, *, alpha=1.0, beta=1.0, iou_thr=0.7, per_label=True, pool="
     return selected, kept
 
 
-def strata(batch, kept) -> dict[tuple[int, int], int]:
-    """Stratum of every survivor, from means."""
-    rois = {member: batch[member[0]][member[1]] for member in kept}
-    if not rois:
-        return {}
-    high_cls = sum(roi["cls"] for roi in rois.values()) / len(rois)
-    locs = [roi["loc"] for roi in rois.values() if roi["fg"]]
-    high_loc = sum(locs) / len(locs) if locs else 0.0
+def thresholds(batch, kept) -> tuple[float, float]:
+    """From where on losses are high: means, of the localisation loss over foreground."""
+    rois = [batch[n][i] for n, i in kept]
+    locs = [roi["loc"] for roi in rois if roi["fg"]]
+    return (
+        sum(roi["cls"] for roi in rois) / len(rois) if rois else 0.0,
+        sum(locs) / len(locs) if locs else 0.0,
+    )
+
+
+def strata(batch, kept, pool="image") -> dict[tuple[int, int], int]:
+    """Stratum of every survivor, by the thresholds of its image or of the batch."""
     table = {(True, True): 1, (True, False): 2, (False, True): 3, (False, False): 4}
-    return {
-        member: table[roi["cls"] >= high_cls, roi["fg"] and roi["loc"] >= high_loc]
-        for member, roi in rois.items()
-    }
+    number = {}
+    for images, _ in scopes(batch, pool, 0):
+        here = {m for m in kept if m[0] in images}
+        high_cls, high_loc = thresholds(batch, here)
+        for n, i in here:
+            roi = batch[n][i]
+            number[n, i] = table[roi["cls"] >= high_cls, roi["fg"] and roi["loc"] >= high_loc]
+    return number
 
 
 def mine_strata(
@@ -95,7 +106,7 @@ def mine_strata(
         return alpha * roi["cls"] + beta * roi["loc"]
 
     kept = survivors(batch, score, iou_thr, per_label)
-    number = strata(batch, kept)
+    number = strata(batch, kept, pool)
     late_numbers, late_rank = ((1, 3), lambda roi: roi["loc"])
     if late == "s23":
         late_numbers, late_rank = (2, 3), lambda roi: roi["cls"] + roi["loc"]

@@ -17,7 +17,6 @@ from mmtextplug.mining.roi_losses import (
     classification_losses,
     localisation_losses,
     mask_losses,
-    read_only,
 )
 
 NAN, INF = float("nan"), float("inf")
@@ -155,6 +154,45 @@ def test_losses_of_one_value_for_all_rois_are_named():
     head.loss_bbox = MeanLoss()
     with pytest.raises(ValueError, match=r"loss_bbox=MeanLoss returns \(\) for 4 RoIs"):
         localisation_losses(head, torch.zeros(6, 12), ROIS, LABELS, torch.zeros(6, 4))
+
+
+@pytest.mark.parametrize(
+    "cfg",
+    [
+        # One number for each RoI and one for each of the foreground, added up.
+        dict(type="SeesawLoss", num_classes=CLASSES, return_dict=False),
+        # It wants labels and overlaps.
+        dict(type="QualityFocalLoss"),
+    ],
+    ids=lambda cfg: cfg["type"],
+)
+def test_losses_that_fail_are_named(cfg):
+    named = rf"loss_cls={cfg['type']} gives no loss .* ends in (RuntimeError|AssertionError)"
+    with pytest.raises(ValueError, match=named) as told:
+        classification_losses(MODELS.build(cfg), logits(CLASSES + 2), LABELS)
+    assert str(told.value).endswith(str(told.value.__cause__))
+
+
+class NoReduction(nn.Module):
+    def forward(self, pred, target, weight=None, avg_factor=None):
+        return (pred - target).abs()
+
+
+def test_a_localisation_loss_that_fails_is_named():
+    head = MODELS.build(box_head(reg_class_agnostic=True))
+    head.loss_bbox = NoReduction()
+    with pytest.raises(ValueError, match=r"loss_bbox=NoReduction gives no .* TypeError"):
+        localisation_losses(head, torch.zeros(6, 4), ROIS, LABELS, torch.zeros(6, 4))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_of_rois(kind):
+    cfg, channels, formula = KINDS[kind]
+    weights = torch.tensor([10.0, 1, 10, 0.5, 0, 2])
+    scores = logits(channels)
+    losses = classification_losses(MODELS.build(cfg), scores, LABELS, weights)
+    expected = formula(scores.double().numpy(), LABELS.numpy()) * weights.numpy()
+    assert losses.numpy() == pytest.approx(expected, rel=1e-4)
 
 
 # --- localisation ------------------------------------------------------------------------------
@@ -304,76 +342,3 @@ def test_a_kind_that_does_not_count_may_be_nan_but_is_not_finite():
     assert losses.score(1.0, 0.0, 0.0).tolist() == [1.0, 2.0]
     assert losses.finite().tolist() == [False, False]
     assert RoILosses(losses.cls, losses.loc).finite().tolist() == [False, True]
-
-
-# --- without a trace ---------------------------------------------------------------------------
-
-
-def network(dropout: float = 0.5) -> nn.Sequential:
-    torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Dropout(dropout), nn.Flatten(),
-        nn.Linear(4 * 4 * 4, 3),
-    )  # fmt: skip
-    model[4].eval()  # somebody's own wish
-    return model
-
-
-INPUT = torch.randn(5, 2, 6, 6, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.mark.parametrize("dropout", [False, True])
-def test_read_only_leaves_everything_as_it_was(dropout):
-    model = network()
-    modes = [part.training for part in model.modules()]
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    random = torch.get_rng_state()
-    with read_only([model], dropout):
-        output = model(INPUT)
-        assert not torch.is_grad_enabled()
-        assert [part.training for part in model] == [False, False, dropout, False, False]
-    assert not output.requires_grad
-    assert torch.is_grad_enabled()
-    assert [part.training for part in model.modules()] == modes
-    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-    assert torch.equal(torch.get_rng_state(), random)
-    # In training it would have been otherwise.
-    model(INPUT)
-    assert not torch.equal(model[1].running_mean, state["1.running_mean"])
-    assert not torch.equal(torch.get_rng_state(), random)
-
-
-def test_dropout_is_off_unless_it_is_asked_for():
-    model = network()
-    with read_only([model]):
-        first, second = model(INPUT), model(INPUT)
-    assert torch.equal(first, second)
-    model.eval()
-    assert torch.equal(model(INPUT), first)
-    model.train()
-    with read_only([model], True):
-        assert not torch.equal(model(INPUT), model(INPUT))
-
-
-def test_read_only_restores_after_an_error():
-    model = network()
-    with pytest.raises(RuntimeError), read_only([model, model[0]]):
-        model(INPUT[:, :1])
-    assert torch.is_grad_enabled()
-    assert [part.training for part in model] == [True] * 4 + [False]
-
-
-@pytest.mark.parametrize("outer", [True, False])
-def test_autocast_goes_on_but_remembers_no_weight(outer):
-    model = network(0.0)
-    with torch.autocast("cpu", torch.bfloat16, enabled=outer):
-        with read_only([model]):
-            inside = model(INPUT)
-            assert inside.dtype == (torch.bfloat16 if outer else torch.float32)
-            assert not torch.is_autocast_cache_enabled() or not outer
-        assert torch.is_autocast_cache_enabled()
-        outside = model(INPUT)
-    outside.float().sum().backward()
-    # What the pass had cast would carry no gradient.
-    for index in (0, 4):
-        assert model[index].weight.grad.abs().sum() > 0

@@ -20,7 +20,8 @@ POOL = st.sampled_from(["image", "batch"])
 
 def select(rois, losses, num, *, alpha=1.0, beta=1.0, iou_thr=0.7, per_label=True, pool="image"):
     """As the samplers do it."""
-    score = losses.score(alpha, beta).masked_fill(~losses.finite(), float("nan"))
+    valid = losses.finite() & rois.has_area
+    score = losses.score(alpha, beta).masked_fill(~valid, float("nan"))
     kept = survivors(rois, score, iou_thr=iou_thr, per_label=per_label)
     return hardest(rois, score, kept, quota_of(rois, num, pool), pool), kept, score
 
@@ -42,8 +43,9 @@ def test_what_holds_for_every_selection(batch, num, iou_thr, per_label, pool):
     selected, kept, score = select(
         rois, losses, num, iou_thr=iou_thr, per_label=per_label, pool=pool
     )
-    # Only survivors, and of them only what has a finite loss of every kind.
+    # Only survivors, and of them only what has a finite loss of every kind, and an area.
     assert not (selected & ~kept).any()
+    assert not (kept & ~rois.has_area).any()
     assert not (kept & ~(torch.isfinite(losses.cls) & torch.isfinite(losses.loc))).any()
     parts = list(zip(selected.split(rois.sizes), kept.split(rois.sizes), score.split(rois.sizes)))
     if pool == "batch":
@@ -91,11 +93,11 @@ def test_only_the_ratio_of_the_weights_counts(batch, num, factor, pool):
 
 
 @settings(max_examples=100, deadline=None)
-@given(batches(), batches(images=(1, 1)), st.integers(0, 6))
-def test_another_image_does_not_change_what_is_selected_of_these(batch, more, num):
+@given(batches(), batches(images=(1, 1)), st.integers(0, 6), st.sampled_from([0.0, 1.0, 2.0]))
+def test_another_image_does_not_change_what_is_selected_of_these(batch, more, num, beta):
     rois, losses = tensors(batch)
-    alone = select(rois, losses, num)[0]
-    together = select(*tensors(batch + more), num)[0]
+    alone = select(rois, losses, num, beta=beta)[0]
+    together = select(*tensors(batch + more), num, beta=beta)[0]
     assert torch.equal(together[: len(alone)], alone)
 
 
@@ -117,6 +119,16 @@ def test_four_of_two_images_by_hand():
     assert of_each.nonzero()[:, 0].tolist() == [0, 1, 4, 5]
     of_all = hardest(rois, score, everyone, quota_of(rois, 2, "batch"), "batch")
     assert of_all.nonzero()[:, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_which_boxes_have_an_area():
+    nan = float("nan")
+    upright = [[0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 1, 0], [3, 0, 2, 1], [nan, 0, 1, 1]]
+    rois = candidates((5,), boxes=torch.tensor(upright))
+    assert rois.has_area.tolist() == [True] + [False] * 4
+    turned = [[0, 0, 1, 2, 0.5], [0, 0, 0, 2, 0.5], [0, 0, 1, -1, 0], [-5, -5, 1, 1, 0.1]]
+    rois = candidates((4,), boxes=torch.tensor(turned))
+    assert rois.has_area.tolist() == [True, False, False, True]
 
 
 def test_boxes_at_one_place_of_two_images_are_no_duplicates():

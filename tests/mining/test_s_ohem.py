@@ -1,34 +1,21 @@
-"""Strata, their shares, the schedule and the stability detector: by hand and in plain Python."""
+"""Strata and their shares, by hand and in plain Python."""
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from literal_mining import mine, mine_strata
+from literal_mining import mine, mine_strata, scopes
 from random_rois import batches, pairs, tensors
 
 from mmtextplug.mining.roi_losses import RoILosses
 from mmtextplug.mining.roi_select import Candidates, hardest, survivors
-from mmtextplug.mining.s_ohem import (
-    Ratios,
-    Schedule,
-    Stability,
-    Weights,
-    ratio,
-    strata,
-    stratified,
-)
+from mmtextplug.mining.s_ohem import strata, stratified
 
 NAN, INF = float("nan"), float("inf")
 PROGRESS = st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 1.0])
 POOL = st.sampled_from(["image", "batch"])
-# Sums of these are exact in single precision and in any order, and so are means of a power of two
-# of them; other means are of ten values that a rounding does not reach.
-EXACT = st.sampled_from([0.0, 0.25, 0.5, 1.0, 2.0, 3.5])
 
 # Ten RoIs that come one after the other in the classification loss.
 CLS = [2.0, 1.6, 1.2, 0.9, 0.5, 0.4, 0.2, 0.1, 0.05, 0.02]
@@ -48,12 +35,13 @@ def toy() -> tuple[Candidates, RoILosses]:
 
 
 def select(rois, losses, num, progress, *, alpha=1.0, beta=0.0, iou_thr=1.0, quantile=None,
-           per_label=True, **options):  # fmt: skip
+           per_label=True, pool="image", **options):  # fmt: skip
     """As the sampler does it."""
-    score = losses.score(alpha, beta).masked_fill(~losses.finite(), NAN)
+    score = losses.score(alpha, beta).masked_fill(~(losses.finite() & rois.has_area), NAN)
     kept = survivors(rois, score, iou_thr=iou_thr, per_label=per_label)
-    groups = strata(losses, rois.foreground, kept, quantile)
-    return stratified(rois, losses, score, kept, groups, num, progress, **options), kept, groups
+    groups = strata(rois, losses, kept, quantile, pool)
+    selected = stratified(rois, losses, score, kept, groups, num, progress, pool=pool, **options)
+    return selected, kept, groups
 
 
 def indices(mask: torch.Tensor) -> list[int]:
@@ -90,29 +78,67 @@ def test_at_a_ratio_of_two_they_tie_and_the_first_is_picked():
 
 def test_strata_by_hand():
     rois, losses = toy()
-    groups = strata(losses, rois.foreground, torch.ones(10).bool())
+    groups = strata(rois, losses, torch.ones(10).bool())
     assert groups.number.tolist() == [1, 2, 2, 2, 3, 3, 3, 4, 4, 4]
     assert float(groups.cls_threshold) == pytest.approx(0.697)
     assert float(groups.loc_threshold) == pytest.approx(2.95 / 6)
     # Without the first: means of nine and of five; the fourth is now above.
-    groups = strata(losses, rois.foreground, torch.arange(10) > 0)
+    groups = strata(rois, losses, torch.arange(10) > 0)
     assert float(groups.cls_threshold) == pytest.approx(4.97 / 9)
     assert float(groups.loc_threshold) == pytest.approx(2.05 / 5)
     assert groups.number.tolist() == [0, 2, 2, 2, 3, 3, 3, 4, 4, 4]
+
+
+def test_each_image_has_its_own_thresholds_unless_the_batch_has_one():
+    # The second image as the first with a hundredth of its losses, and a third without any RoI.
+    rois, losses = toy()
+    both = Candidates(
+        rois.boxes.repeat(2, 1), rois.labels.repeat(2), rois.foreground.repeat(2), (10, 10, 0)
+    )
+    twice = RoILosses(*(torch.cat([part, part / 100]) for part in (losses.cls, losses.loc)))
+    everyone = torch.ones(20).bool()
+    own = strata(both, twice, everyone)
+    assert own.number.tolist() == [1, 2, 2, 2, 3, 3, 3, 4, 4, 4] * 2
+    # The mean of the images, of which one has nothing: 0.
+    assert float(own.cls_threshold) == pytest.approx((0.697 + 0.00697) / 3)
+    assert float(own.loc_threshold) == pytest.approx(2.95 / 6 * 1.01 / 3)
+    # One mean over all: 0.352 and 0.248, of which the second image has nothing.
+    shared = strata(both, twice, everyone, pool="batch")
+    assert shared.number.tolist() == [1, 2, 2, 2, 1, 1, 3, 4, 4, 4] + [4] * 10
+    assert float(shared.cls_threshold) == pytest.approx(6.97 * 1.01 / 20)
+    assert float(shared.loc_threshold) == pytest.approx(2.95 * 1.01 / 12)
+    # Of each image the values at place round(9 / 2) = 4 of ten and round(5 / 2) = 2 of six.
+    halves = strata(both, twice, everyone, 0.5)
+    assert float(halves.loc_threshold) == pytest.approx(0.5 * 1.01 / 3)
+    assert float(halves.cls_threshold) == pytest.approx(0.4 * 1.01 / 3)
+    assert halves.number.tolist() == [1, 2, 2, 2, 1, 1, 3, 4, 4, 4] * 2
+
+
+def test_the_written_strata_rank_by_classification_and_localisation_alone():
+    rois, losses = toy()
+    masked = RoILosses(losses.cls, losses.loc, torch.arange(10.0))
+    everyone = torch.ones(10).bool()
+    groups = strata(rois, losses, everyone)
+    for progress in (0.5, 1.0):
+        expected, selected = (
+            stratified(rois, part, losses.score(), everyone, groups, 4, progress, late="s23")
+            for part in (losses, masked)
+        )
+        assert torch.equal(selected, expected)
 
 
 def test_strata_by_quantiles():
     rois, losses = toy()
     everyone = torch.ones(10).bool()
     # The value at place round(9 * 0.8) = 7 of ten and round(5 * 0.8) = 4 of six.
-    groups = strata(losses, rois.foreground, everyone, 0.8)
+    groups = strata(rois, losses, everyone, 0.8)
     assert float(groups.cls_threshold) == pytest.approx(1.2)
     assert float(groups.loc_threshold) == pytest.approx(0.8)
     assert groups.number.tolist() == [1, 2, 2, 4, 3, 4, 4, 4, 4, 4]
-    assert strata(losses, rois.foreground, everyone, 0.0).number.tolist() == [
+    assert strata(rois, losses, everyone, 0.0).number.tolist() == [
         1, 2, 1, 2, 1, 1, 1, 1, 2, 2
     ]  # fmt: skip
-    assert strata(losses, rois.foreground, everyone, 1.0).number.tolist() == [1] + [4] * 9
+    assert strata(rois, losses, everyone, 1.0).number.tolist() == [1] + [4] * 9
 
 
 @pytest.mark.parametrize(
@@ -159,10 +185,13 @@ def test_the_share_of_the_late_strata():
 # --- against plain Python ----------------------------------------------------------------------
 
 
-def no_threshold_near(batch, kept) -> bool:
+def no_threshold_near(batch, kept, pool) -> bool:
     """Whether means in single and in double precision part the RoIs alike."""
-    for key, members in (("cls", kept), ("loc", [m for m in kept if batch[m[0]][m[1]]["fg"]])):
-        values = [batch[n][i][key] for n, i in members]
+    parts = [
+        [batch[n][i][key] for n, i in kept if n in images and (key == "cls" or batch[n][i]["fg"])]
+        for images, _ in scopes(batch, pool, 0) for key in ("cls", "loc")
+    ]  # fmt: skip
+    for values in parts:
         mean = sum(values) / max(len(values), 1)
         if any(value != mean and abs(value - mean) < 1e-5 for value in values):
             return False
@@ -187,7 +216,7 @@ def test_equals_the_literal_procedure(
     selected, kept, groups = select(rois, losses, num, progress, **same, **options)
     expected, survived, number = mine_strata(batch, num, progress, **same, **options)
     assert pairs(rois, kept) == survived
-    if no_threshold_near(batch, survived):
+    if no_threshold_near(batch, survived, pool):
         for n, part in enumerate(groups.number.split(rois.sizes)):
             assert part.tolist() == [number.get((n, i), 0) for i in range(len(part))]
         assert pairs(rois, selected) == expected
@@ -207,6 +236,21 @@ def test_strata_that_are_short_are_filled_up_at_any_time(batch, num, progress, p
     else:
         for own, survived in zip(selected.split(rois.sizes), kept.split(rois.sizes)):
             assert own.sum() == min(num, int(survived.sum()))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    batches(), batches(images=(1, 1)), st.integers(0, 7), PROGRESS,
+    st.sampled_from(["s13", "s23"]), st.sampled_from([None, 0.25, 0.75]),
+)  # fmt: skip
+def test_another_image_does_not_change_what_is_selected_of_these(
+    batch, more, num, progress, late, quantile
+):
+    options = dict(late=late, quantile=quantile, iou_thr=0.5, beta=progress)
+    alone, _, groups = select(*tensors(batch), num, progress, **options)
+    together, _, joint = select(*tensors(batch + more), num, progress, **options)
+    assert torch.equal(together[: len(alone)], alone)
+    assert torch.equal(joint.number[: len(alone)], groups.number)
 
 
 @settings(max_examples=200, deadline=None)
@@ -252,144 +296,13 @@ def test_what_is_not_finite_moves_no_threshold():
     score = RoILosses(cls, loc).score(1.0, 0.0)
     kept = torch.isfinite(score) & torch.isfinite(loc)
     for quantile in (None, 0.5):
-        groups = strata(RoILosses(cls, loc), rois.foreground, kept, quantile)
+        groups = strata(rois, RoILosses(cls, loc), kept, quantile)
         assert torch.isfinite(groups.cls_threshold)
         assert torch.isfinite(groups.loc_threshold)
         assert groups.number[[0, 5]].tolist() == [0, 0]
-    assert float(strata(RoILosses(cls, loc), rois.foreground, kept).loc_threshold) == (
+    assert float(strata(rois, RoILosses(cls, loc), kept).loc_threshold) == (
         pytest.approx((0.1 + 0.8 + 0.5 + 0.05) / 4)
     )
-
-
-# --- when losses are stable --------------------------------------------------------------------
-
-
-def first_stable(series, **options) -> int | None:
-    detector = Stability(**options)
-    return next((i for i, pair in enumerate(series, 1) if detector.add(*pair)), None)
-
-
-def test_constant_losses_are_stable_after_the_first_full_history_and_patience():
-    assert first_stable([(0.4, 0.2)] * 40) == 10 + 3 - 1
-    assert first_stable([(0.4, 0.2)] * 40, windows=4, patience=5) == 4 + 5 - 1
-    assert first_stable([(0.0, 0.0)] * 40, windows=2, patience=1) == 2
-
-
-def test_losses_that_fall_by_five_percent_a_window_are_never_stable():
-    assert first_stable([(0.95**i, 0.95**i) for i in range(300)]) is None
-    # And not if only one of them falls.
-    assert first_stable([(1.0, 0.95**i) for i in range(100)]) is None
-    assert first_stable([(0.95**i, 1.0) for i in range(100)]) is None
-
-
-def test_the_change_between_the_two_halves_by_hand():
-    # Means 1.0 and 0.99: a change of 1 %.
-    series = [(1.0, 1.0)] * 2 + [(0.99, 0.99)] * 2
-    assert first_stable(series, windows=4, patience=1, tolerance=0.0101) == 4
-    assert first_stable(series, windows=4, patience=1, tolerance=0.0099) is None
-    # Losses that rise are no more stable than those that fall.
-    assert first_stable(series[::-1], windows=4, patience=1, tolerance=0.0100) is None
-    # Of five, the one in the middle belongs to no half.
-    series = [(1.0, 1.0)] * 2 + [(50.0, 50.0)] + [(1.0, 1.0)] * 2
-    assert first_stable(series, windows=5, patience=1) == 5
-
-
-def test_patience_begins_anew_after_a_step_and_after_a_reset():
-    detector = Stability(windows=2, patience=3)
-    told = [detector.add(value, 1.0) for value in (1, 1, 1, 2, 2, 2, 2, 2)]
-    assert told == [False] * 6 + [True] * 2
-    detector.reset()
-    assert [detector.add(2.0, 1.0) for _ in range(4)] == [False, False, False, True]
-
-
-def test_means_that_are_not_finite_are_left_out():
-    detector = Stability(windows=2, patience=1)
-    assert [detector.add(*p) for p in [(1, 1), (NAN, 1), (1, INF), (1, 1)]] == [False] * 3 + [True]
-    assert list(detector.history) == [(1, 1), (1, 1)]
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(st.tuples(EXACT, EXACT), max_size=30), st.integers(2, 6), st.integers(1, 3),
-    st.sampled_from([0.05, 0.3, 1.5]),
-)  # fmt: skip
-def test_stability_equals_its_definition(series, windows, patience, tolerance):
-    detector = Stability(windows=windows, patience=patience, tolerance=tolerance)
-    calm = []
-    for count, pair in enumerate(series, 1):
-        told = detector.add(*pair)
-        last, half = series[max(count - windows, 0) : count], windows // 2
-        change = [
-            abs(math.fsum(new) - math.fsum(old)) / half / max(math.fsum(old) / half, 1e-8)
-            for old, new in zip(zip(*last[:half]), zip(*last[-half:]))
-        ]
-        near = any(abs(value - tolerance) < 1e-9 for value in change)
-        assume(not near)  # rounding would decide
-        calm.append(len(last) == windows and max(change) < tolerance)
-        assert told == (len(calm) >= patience and all(calm[-patience:]))
-
-
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [({"windows": 1}, "windows=1"), ({"tolerance": 0.0}, "tolerance=0.0"),
-     ({"patience": 0}, "patience=0")],
-)  # fmt: skip
-def test_a_detector_that_could_tell_nothing(options, match):
-    with pytest.raises(ValueError, match=match):
-        Stability(**options)
-
-
-# --- how the weights move ----------------------------------------------------------------------
-
-
-def test_beta_rises_in_a_straight_line():
-    schedule = Schedule(beta_end=1.9, ramp_iters=100)
-    betas = [schedule.weights(t, 100, 10_000, Ratios()).beta for t in (100, 150, 200, 999)]
-    assert betas == pytest.approx([0, 0.95, 1.9, 1.9])
-    assert schedule.weights(150, -1, 10_000, Ratios()) == Weights(1.0, 0.0, 0.0, 0.0)
-    assert schedule.weights(50, 100, 10_000, Ratios()).beta == 0
-
-
-def test_along_a_cosine():
-    schedule = Schedule(alpha_end=0.5, beta_end=2.0, ramp_iters=100, shape="cosine")
-    for step, share in ((0, 0), (100 / 3, 0.25), (50, 0.5), (200 / 3, 0.75), (100, 1)):
-        weights = schedule.weights(step, 0, 10, Ratios())
-        assert weights.progress == pytest.approx(share)
-        assert weights.alpha == pytest.approx(1 - 0.5 * share)
-        assert weights.beta == pytest.approx(2 * share)
-
-
-def test_up_to_the_end_of_training_and_to_the_measured_ratios():
-    ratios = Ratios(loc=2.1, mask=0.8)
-    weights = Schedule().weights(75, 50, 100, ratios)
-    assert weights == Weights(alpha=1.0, beta=1.05, gamma=0.4, progress=0.5)
-    # Forced to begin at the last step.
-    assert Schedule().weights(100, 100, 100, ratios).progress == 0
-    assert Schedule(gamma_end=3.0).weights(100, 50, 100, ratios).gamma == 3.0
-    per_class = Ratios(loc=2.0, per_class=[1.0, 4.0])
-    assert Schedule().weights(75, 50, 100, per_class).beta == [0.5, 2.0]
-    assert Schedule(beta_end=1.0).weights(75, 50, 100, per_class).beta == 0.5
-
-
-def test_ratios_stay_believable():
-    assert ratio(3.0, 1.5) == 2.0
-    assert ratio(1.0, 100.0) == 0.5
-    assert ratio(100.0, 1.0) == 10.0
-    assert [ratio(1.0, 0.0), ratio(NAN, 1.0), ratio(1.0, INF)] == [1.0] * 3
-    assert ratio(1.0, 0.0, default=1.7) == 1.7
-
-
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [
-        ({"alpha_end": -1.0}, "alpha_end=-1.0"), ({"beta_end": NAN}, "beta_end=nan"),
-        ({"gamma_end": INF}, "gamma_end=inf"), ({"ramp_iters": 0}, "ramp_iters=0"),
-        ({"ramp_iters": -5}, "ramp_iters=-5"), ({"shape": "step"}, "shape='step'"),
-    ],
-)  # fmt: skip
-def test_a_schedule_that_cannot_be(options, match):
-    with pytest.raises(ValueError, match=match):
-        Schedule(**options)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

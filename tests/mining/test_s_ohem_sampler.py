@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 
 import pytest
 import torch
-from literal_mining import mine, mine_strata
-from roi_heads import (
-    CLASSES,
-    MASKS,
-    box_head,
-    build,
-    features,
-    indices,
-    literal_batch,
-    record,
-    sample,
-    samples,
-    selected,
-    total,
-)
+from literal_mining import mine, mine_strata, scopes, thresholds
+from roi_heads import CLASSES, MASKS, box_head, build, features, samples
+from roi_runs import indices, joined, literal_batch, record, sample, selected, total
 
 from mmtextplug.mining.s_ohem import Weights
 from mmtextplug.mining.s_ohem_sampler import HISTORY, StratifiedOHEMSampler
@@ -68,10 +57,13 @@ def test_stratified_as_the_literal_procedure(weights, late, pool):
         own = {m for m in kept if number[m] == stratum}
         assert counts[f"population_s{stratum}"] == len(own)
         assert counts[f"selected_s{stratum}"] == len(own & members)
-    rois = [batch[n][i] for n, i in kept]
-    locs = [roi["loc"] for roi in rois if roi["fg"]]
-    assert counts["cls_threshold"] == pytest.approx(sum(r["cls"] for r in rois) / len(rois), 1e-4)
-    assert counts["loc_threshold"] == pytest.approx(sum(locs) / len(locs), 1e-4)
+    # Of each image, or of the batch; what is counted is the mean of the images.
+    limits = [
+        thresholds(batch, {m for m in kept if m[0] in images})
+        for images, _ in scopes(batch, pool, 16)
+    ]
+    for key, values in zip(("cls_threshold", "loc_threshold"), zip(*limits)):
+        assert counts[key] == pytest.approx(sum(values) / len(values), 1e-4)
 
 
 def test_at_first_both_modes_select_by_classification_alone():
@@ -119,10 +111,12 @@ def test_the_trained_loss_stays_what_it_is():
 @pytest.mark.parametrize("mode", ["weighted", "stratified"])
 def test_the_history_adds_up_what_survives_and_what_is_selected(mode):
     weights = MOMENTS[2]
-    head = at(weights, mode=mode, per_class=True)
+    per_class = mode == "weighted"
+    head = at(weights, mode=mode, per_class=per_class)
     sampler = head.bbox_sampler
-    assert sampler.take_history().tolist() == [0.0] * (len(HISTORY) + 2 * CLASSES)
-    expected = torch.zeros(len(HISTORY) + 2 * CLASSES, dtype=torch.float64)
+    length = len(HISTORY) + per_class * 2 * CLASSES
+    assert sampler.take_history().tolist() == [0.0] * length
+    expected = torch.zeros(length, dtype=torch.float64)
     for seed in (0, 1):
         feats, data = features(seed=seed), samples(images=1, seed=seed)
         feats = tuple(f[:1] for f in feats)
@@ -139,7 +133,7 @@ def test_the_history_adds_up_what_survives_and_what_is_selected(mode):
             sum(r["fg"] for r in rois), sum(r["cls"] for r in chosen),
             sum(r["loc"] for r in chosen), 0.0,
         ]  # fmt: skip
-        for key in ("cls", "loc"):
+        for key in ("cls", "loc") if per_class else ():
             sums += [sum(r[key] for r in chosen if r["label"] == label) for label in range(CLASSES)]
         expected += torch.tensor(sums, dtype=torch.float64)
     history = sampler.take_history()
@@ -163,10 +157,59 @@ def test_the_mask_loss_joins_as_the_schedule_has_it():
     assert without.bbox_sampler.take_history()[HISTORY.index("mask_selected")] == 0
 
 
+@pytest.mark.parametrize("kind", ["StandardRoIHead", "MiningStandardRoIHead"])
+@pytest.mark.parametrize("weights", [*MOMENTS, Weights(0.0, 3.0), Weights(1.0, 0.0, 1.0)], ids=str)
+def test_the_masks_of_all_that_are_selected_were_measured(kind, weights):
+    # Whatever the weights: who goes through the mask head ranks by them already.
+    sampler = {**OURS, "num": 6, "mask_weight": 2.0}
+    head = build(kind, sampler, **MASKS)
+    head.bbox_sampler.weights, head.bbox_sampler.is_scheduled = weights, True
+    measured, select = [], head.bbox_sampler.select
+
+    def note(rois, losses, score, survivor):
+        chosen = select(rois, losses, score, survivor)
+        measured.append((losses.mask[chosen & rois.foreground] > 0, losses.mask > 0))
+        return chosen
+
+    head.bbox_sampler.select = note
+    head.loss(features(), *samples())
+    of_selected, of_all = (torch.cat(part) for part in zip(*measured))
+    assert len(of_selected) > 3
+    assert of_selected.all()
+    assert of_all.sum() <= 2 * 2 * 6  # and of few others
+
+
+@pytest.mark.parametrize("kind", ["StandardRoIHead", "MiningStandardRoIHead"])
+@pytest.mark.parametrize("mode", ["weighted", "stratified"])
+def test_another_image_does_not_change_what_is_selected_of_these(kind, mode):
+    feats, data = features(), samples(ignored=2)
+    more, others = features(1, seed=5), samples(images=1, truths=5, seed=5)
+    for weights in MOMENTS[1:]:
+        chosen = []
+        for own, images in ((feats, data), (joined(feats, more), joined(data, others))):
+            head = at(weights, kind, mode=mode)
+            mined = record(head.bbox_sampler)
+            head.loss(own, *copy.deepcopy(images))
+            chosen.append([rows for call in mined for rows in call])
+        assert len(chosen[1]) == 3
+        assert chosen[1][:2] == chosen[0]
+
+
+@pytest.mark.parametrize("kind", ["StandardRoIHead", "MiningStandardRoIHead"])
+@pytest.mark.parametrize("mode", ["weighted", "stratified"])
+def test_only_training_enters_the_history(kind, mode):
+    head = at(MOMENTS[1], kind, mode=mode).eval()
+    head.loss(features(), *samples())
+    assert head.bbox_sampler.history is None
+    assert head.bbox_sampler.take_counts() == {}
+    head.train().loss(features(), *samples())
+    assert head.bbox_sampler.history[HISTORY.index("survivors")] > 32
+
+
 @pytest.mark.parametrize("mode", ["weighted", "stratified"])
 @pytest.mark.parametrize("given", [dict(proposals=0, truths=0), dict(truths=0), dict(proposals=0)])
 def test_few_and_none(given, mode):
-    head = at(Weights(beta=1.0, progress=0.5), mode=mode, per_class=True)
+    head = at(Weights(beta=1.0, progress=0.5), mode=mode, per_class=mode == "weighted")
     results = sample(head, *samples(**given), features())
     count = {(0, 0): 0, (60, 0): 16, (0, 3): 3}[
         given.get("proposals", 60), given.get("truths", 3)
@@ -230,6 +273,8 @@ def test_without_its_hook_it_says_so_once(monkeypatch):
         ({"late_share": 1.5}, "late_share=1.5"), ({"late_share": -0.1}, "late_share=-0.1"),
         ({"quantile": 2}, "quantile=2"), ({"max_pos_fraction": 0.25}, "max_pos_fraction"),
         ({"num": -1}, "StratifiedOHEMSampler: need num=-1"),
+        ({"mode": "stratified", "per_class": True}, "leave out per_class and mask_weight"),
+        ({"mode": "stratified", "mask_weight": 1.0}, "or take mode='weighted'"),
     ],
 )  # fmt: skip
 def test_arguments_out_of_range(options, match):

@@ -1,7 +1,8 @@
 """The smallest detector that the Runner trains: one convolution under a RoI head.
 
-As a program it trains in two processes on the CPU, and again from the checkpoint in between:
-``tiny_detector.py WORK_DIR PORT``. Each process writes what came of it to ``WORK_DIR/<rank>.json``.
+As a program it trains in two processes on the CPU, again from the checkpoint in between, and with
+features of one process that are no numbers: ``tiny_detector.py WORK_DIR PORT``. Each process writes
+what came of it to ``WORK_DIR/<rank>.json``.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel, is_model_wrapper
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, METRICS, MODELS
 from mmengine.runner import Runner
-from roi_heads import CHANNELS, build, features, record, samplers, samples
+from roi_heads import CHANNELS, build, features, samples
+from roi_runs import record, samplers
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -27,16 +30,33 @@ from mmtextplug import launch
 
 @DATASETS.register_module(force=True)
 class Seeds(Dataset):
-    """Of every number an image; odd ones have no foreground if so asked."""
+    """Of every number an image: the bare ones without foreground, of broken ones no feature is one.
 
-    def __init__(self, odd_without_foreground: bool = False) -> None:
-        self.odd_without_foreground = odd_without_foreground
+    In two processes of two images each, odd ones are those of the second process.
+    """
+
+    def __init__(self, length: int = 40, bare: list[int] = (), broken: list[int] = ()) -> None:
+        self.length, self.bare, self.broken = length, bare, broken
 
     def __len__(self) -> int:
-        return 40
+        return self.length
 
     def __getitem__(self, seed: int) -> dict:
-        return dict(seeds=seed, truths=0 if seed % 2 and self.odd_without_foreground else 3)
+        return dict(seeds=seed, truths=0 if seed in self.bare else 3, broken=seed in self.broken)
+
+
+@METRICS.register_module(force=True)
+class Rising(BaseMetric):
+    """Better each time."""
+
+    times = 0
+
+    def process(self, data_batch, data_samples) -> None:
+        self.results.append(0)
+
+    def compute_metrics(self, results) -> dict:
+        self.times += 1
+        return dict(score=self.times)
 
 
 @MODELS.register_module(force=True)
@@ -51,12 +71,17 @@ class TinyDetector(BaseModel):
     def init_weights(self) -> None:
         """They are already."""
 
-    def forward(self, seeds, truths, mode="loss"):
+    def forward(self, seeds, truths, broken, mode="loss"):
+        if mode == "predict":
+            return [dict() for _ in seeds]
         parts = [
             (features(1, seed), samples(1, 30, count, seed=seed))
             for seed, count in zip(seeds, truths)
         ]
         feats = tuple(self.neck(torch.cat(level)) for level in zip(*(f for f, _ in parts)))
+        # Above the neck, whose own gradient stays a number.
+        lost = torch.tensor(broken)[:, None, None, None]
+        feats = tuple(level.masked_fill(lost, float("nan")) for level in feats)
         results, data = zip(*(s for _, s in parts))
         return self.roi_head.loss(feats, [r[0] for r in results], [d[0] for d in data])
 
@@ -116,11 +141,16 @@ def train_as(rank: int, work_dir: Path, port: str) -> None:
     )  # fmt: skip
     sampler = dict(type="StratifiedOHEMSampler", num=8)
     hook = dict(window=4, windows=2, tolerance=1e9, patience=1, ramp_iters=6, interval=1)
+    runs = dict(
+        whole=({}, dict(bare=list(range(1, 40, 2)))),
+        resumed=(dict(resume=True), dict(bare=list(range(1, 40, 2)))),
+        broken=(dict(train_cfg=dict(type="IterBasedTrainLoop", max_iters=5)), dict(broken=[5, 7])),
+    )
     outcomes = {}
-    for name, resumed in (("whole", {}), ("resumed", dict(resume=True))):
-        cfg = config(work_dir / name, sampler, hook, launcher="pytorch", **resumed)
-        cfg.train_dataloader.dataset.odd_without_foreground = True
-        if resumed:
+    for name, (changes, data) in runs.items():
+        cfg = config(work_dir / name, sampler, hook, launcher="pytorch", **changes)
+        cfg.train_dataloader.dataset.update(data)
+        if "resume" in changes:
             cfg.load_from = str(work_dir / "whole" / "iter_5.pth")
         if not torch.distributed.is_initialized():
             launch.adapt_to_cpu(cfg)
