@@ -265,6 +265,7 @@ class StratifiedOHEMHook(Hook):
             values["foreground"] = counts["foreground"] / selected
             if isinstance(sampler, StratifiedOHEMSampler):
                 weights = asdict(sampler.weights)
+                weights["gamma"] *= sampler.mask_weight  # 0 without masks
                 if isinstance(sampler.weights.beta, list):
                     betas = weights.pop("beta")
                     weights |= {f"beta_{i}": beta for i, beta in enumerate(betas)}
