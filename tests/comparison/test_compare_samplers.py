@@ -357,7 +357,7 @@ def test_the_whole_comparison(tmp_path, monkeypatch, capsys):
     gap = results[1]["pool_cls"][-1] - results[0]["pool_cls"][-1]
     assert cells(differences)["pool L_cls, all proposals"] == [f"{gap:+.4f}"]
     for name, size in (
-        ("ends", (750, 1500)), ("curves", (400, 1600)), ("strata_s-ohem-weighted", (374, 1848)),
+        ("ends", (750, 1500)), ("curves", (400, 1600)), ("strata_s-ohem-weighted", (374, 2310)),
     ):  # fmt: skip
         drawn = cv2.imread(str(tmp_path / f"{name}.png"))
         assert drawn.shape[:2] == size

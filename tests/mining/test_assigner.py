@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.models.task_modules.assigners import MaxIoUAssigner
-from mmengine.registry import TASK_UTILS
+from mmengine.registry import TASK_UTILS, DefaultScope
 from mmengine.structures import InstanceData
 
 import mmtextplug  # noqa: F401 - registers
@@ -24,7 +24,12 @@ BOXES = st.lists(
 
 def make(**changes) -> MaxIoUAssigner:
     cfg = dict(type="RegionAwareMaxIoUAssigner", **OPTIONS, ignore_iof_thr=0.5)
-    return TASK_UTILS.build({**cfg, **changes})
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        return TASK_UTILS.build({**cfg, **changes})
+
+
+def original(**changes) -> MaxIoUAssigner:
+    return make(type="MaxIoUAssigner", **changes)
 
 
 def instances(boxes: list, key: str = "bboxes") -> InstanceData:
@@ -45,7 +50,7 @@ def test_regions_count_without_ground_truth_by_hand():
     # Inside; exactly half of it; a little more than half; elsewhere.
     priors = [[2, 2, 4, 4], [8, 0, 12, 10], [7, 0, 12, 10], [20, 20, 30, 30]]
     assert owners(make(), priors, [], [region]) == [-1, 0, -1, 0]
-    assert owners(MaxIoUAssigner(**OPTIONS, ignore_iof_thr=0.5), priors, [], [region]) == [0] * 4
+    assert owners(original(), priors, [], [region]) == [0] * 4
     truth = [20, 20, 30, 30]
     assert owners(make(), priors, [truth], [region]) == [-1, 0, -1, 1]
 
@@ -61,7 +66,7 @@ def test_boxes_on_regions_are_ignored_others_as_the_original_has_them(priors, tr
         ]
         return max(areas, default=0) / ((box[2] - box[0]) * (box[3] - box[1]))
 
-    plain = owners(MaxIoUAssigner(**OPTIONS, ignore_iof_thr=-1), priors, truths, [])
+    plain = owners(original(ignore_iof_thr=-1), priors, truths, [])
     expected = [-1 if share(box) > 0.5 else owner for box, owner in zip(priors, plain)]
     assert owners(make(), priors, truths, regions) == expected
 
