@@ -11,8 +11,11 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from mmengine.registry import MODELS, DefaultScope
 
+from mmtextplug import launch
 from mmtextplug.datasets.char_text import CharTextDataset
+from mmtextplug.registration import COMPONENTS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,7 +50,7 @@ def test_tools_take_the_options_shown(tool: str) -> None:
 
 
 def test_files_named_exist() -> None:
-    named = set(re.findall(r"(?:configs|tools|docs)/[\w/.]+\.(?:py|sh|png|jpg|md)", README))
+    named = set(re.findall(r"(?:configs|tools|docs)/[\w/.-]+\.(?:py|sh|png|jpg|md)", README))
     assert named
     assert {name for name in named if not (ROOT / name).exists()} == set()
 
@@ -69,3 +72,25 @@ def test_annotation_example_loads(tmp_path: Path) -> None:
     assert instance["text"] == "ab"
     assert len(instance["chars"]) == 2
     assert json.loads(example)["data_list"][0]["instances"] == [instance]
+
+
+def test_hard_example_mining_as_shown(tmp_path: Path) -> None:
+    (shown,) = [block for block in blocks("python") if "StratifiedOHEMSampler" in block]
+    base = "_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'\n"
+    (tmp_path / "mine.py").write_text(base + shown)
+    cfg = launch.load_config(str(tmp_path / "mine.py"))
+    assert launch.unknown_types(cfg) == []
+    model = cfg.model
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        head = MODELS.build(
+            {**model.roi_head, "train_cfg": model.train_cfg.rcnn, "test_cfg": model.test_cfg.rcnn}
+        )
+    sampler = head.bbox_sampler
+    assert type(head).__name__ == "MiningStandardRoIHead"
+    assert type(sampler).__name__ == "StratifiedOHEMSampler"
+    assert (sampler.num, sampler.mode, sampler.mines_at_once) == (64, "weighted", True)
+    assert [hook["type"] for hook in cfg.custom_hooks] == ["StratifiedOHEMHook"]
+    heads = set(re.findall(r"`(\w+RoIHead)`", README))
+    assert {f"Mining{name}" for name in heads} == {
+        name for component in COMPONENTS for name in component.names if name.endswith("RoIHead")
+    }

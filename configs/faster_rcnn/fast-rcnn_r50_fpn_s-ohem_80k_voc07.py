@@ -48,7 +48,7 @@ train_dataloader = dict(
         data_root="data/VOCdevkit/",
         ann_file="VOC2007/ImageSets/Main/trainval.txt",
         data_prefix=dict(sub_data_root="VOC2007/"),
-        filter_cfg=dict(filter_empty_gt=True, min_size=32, bbox_min_size=32),
+        filter_cfg=dict(filter_empty_gt=True, min_size=32),
         proposal_file=proposals.format("trainval"),
         pipeline=train_pipeline,
     ),

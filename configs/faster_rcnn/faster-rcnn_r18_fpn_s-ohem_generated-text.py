@@ -2,7 +2,7 @@
 _base_ = ["mmdet::_base_/models/faster-rcnn_r50_fpn.py", "mmdet::_base_/default_runtime.py"]
 custom_imports = dict(imports=["mmtextplug"], allow_failed_imports=False)
 
-max_iters = 1200
+max_iters = 800
 channels = 64
 
 model = dict(
@@ -92,10 +92,10 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, by_epoch=False, begin=0, end=60),
     dict(type="CosineAnnealingLR", by_epoch=False, begin=60, end=max_iters, eta_min=4e-5),
 ]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=max_iters // 3)
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=max_iters // 2)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 default_hooks = dict(
-    logger=dict(interval=20), checkpoint=dict(by_epoch=False, interval=max_iters // 3)
+    logger=dict(interval=20), checkpoint=dict(by_epoch=False, interval=max_iters // 2)
 )
 log_processor = dict(by_epoch=False)

@@ -16,15 +16,16 @@ class RegionAwareMaxIoUAssigner(MaxIoUAssigner):
     is not annotated that is common, and to hard example mining they are the hardest background.
 
     Args:
-        ignore_iof_thr (float): Share of a box that lies in a region from which on it is ignored.
-        **kwargs: Of ``MaxIoUAssigner``.
+        ignore_iof_thr (float): A box of which a larger share lies in a region is ignored. Set it
+            too where only the type of an assigner is changed: configs of MMDetection have -1.
+        **kwargs: Of ``MaxIoUAssigner``, by their names.
 
     Raises:
         ValueError: If ``ignore_iof_thr`` is not in (0, 1), or ``ignore_wrt_candidates`` is False.
     """
 
-    def __init__(self, *args, ignore_iof_thr: float = 0.5, **kwargs) -> None:
-        super().__init__(*args, ignore_iof_thr=ignore_iof_thr, **kwargs)
+    def __init__(self, *, ignore_iof_thr: float = 0.5, **kwargs) -> None:
+        super().__init__(ignore_iof_thr=ignore_iof_thr, **kwargs)
         name = type(self).__name__
         if not 0 < ignore_iof_thr < 1:
             raise ValueError(f"{name}: ignore_iof_thr={ignore_iof_thr} must be in (0, 1)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -31,12 +32,15 @@ class RoIOHEMSampler:
     foreground, and ignored boxes are never taken, nor are those without area, and those whose loss
     is NaN or infinite.
 
+    In distributed training use a RoI head of `mmtextplug.mining.roi_heads`: to MMDetection's own a
+    process that can select nothing gives no classification loss, for which the others wait.
+
     MMDetection's ``OHEMSampler`` ranks by classification loss alone, foreground and background
     apart, with a quota of foreground and duplicates left in.
 
     Args:
         num (int): RoIs of each image (the paper's B / N: 64). 0 selects none.
-        iou_thr (float): Overlap from which on two RoIs are duplicates; 1 keeps them all.
+        iou_thr (float): Two RoIs that overlap by more are duplicates; 1 keeps them all.
         context (nn.Module): The RoI head; it hands itself over.
         per_label (bool): Whether only RoIs of one label are duplicates, as in the released OHEM;
             else all of an image, as the paper has it.
@@ -85,14 +89,16 @@ class RoIOHEMSampler:
                 f"{name} needs a RoI head with a box head, got {type(context).__name__}: it mines "
                 "among RoIs of two-stage detectors (train_cfg.rcnn.sampler), not among anchors"
             )
-        if num < 0 or not 0 < iou_thr <= 1 or (chunk is not None and chunk < 1):
+        if num < 0 or num != int(num) or not 0 < iou_thr <= 1 or (chunk is not None and chunk < 1):
             raise ValueError(
-                f"{name}: need num={num} of 0 or more, iou_thr={iou_thr} in (0, 1] and "
+                f"{name}: need a whole num={num} of 0 or more, iou_thr={iou_thr} in (0, 1] and "
                 f"chunk={chunk} of 1 or more"
             )
         if pool not in POOLS:
             raise ValueError(f"{name}: pool={pool!r} must be one of {', '.join(POOLS)}")
-        if mask_weight < 0 or (max_pos_fraction is not None and not 0 <= max_pos_fraction <= 1):
+        if not 0 <= mask_weight < math.inf or (
+            max_pos_fraction is not None and not 0 <= max_pos_fraction <= 1
+        ):
             raise ValueError(
                 f"{name}: need mask_weight={mask_weight} of 0 or more and "
                 f"max_pos_fraction={max_pos_fraction} in [0, 1]"

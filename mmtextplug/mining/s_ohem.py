@@ -103,10 +103,10 @@ def stratified(
 ) -> Tensor:
     """Select RoIs stratum by stratum.
 
-    Of each image ``floor(progress * late_share * num + 1/2)`` come late and the others early:
-    early ones are those of strata 1 and 2 with the highest classification loss; late ones, among
-    those not taken yet, of strata 1 and 3 with the highest localisation loss. What strata cannot
-    fill, the other survivors with the highest score do.
+    Of each image, or of the batch, ``floor(progress * late_share * num + 1/2)`` come late and the
+    others early: early ones are those of strata 1 and 2 with the highest classification loss; late
+    ones, among those not taken yet, of strata 1 and 3 with the highest localisation loss.
+    What strata cannot fill, the other survivors with the highest score do.
 
     Args:
         rois (Candidates): R RoIs.
@@ -154,10 +154,10 @@ class Stability:
     calm: int = 0
 
     def __post_init__(self) -> None:
-        if self.windows < 2 or self.tolerance <= 0 or self.patience < 1:
+        if self.windows < 2 or not 0 < self.tolerance < math.inf or self.patience < 1:
             raise ValueError(
-                f"need windows={self.windows} of 2 or more, tolerance={self.tolerance} above 0 and "
-                f"patience={self.patience} of 1 or more"
+                f"Stability: need windows={self.windows} of 2 or more, "
+                f"tolerance={self.tolerance} above 0 and patience={self.patience} of 1 or more"
             )
 
     def add(self, cls: float, loc: float) -> bool:
@@ -229,12 +229,13 @@ class Schedule:
         ends = (self.alpha_end, self.beta_end, self.gamma_end)
         if any(end is not None and not 0 <= end < math.inf for end in ends):
             raise ValueError(
-                f"need alpha_end={ends[0]}, beta_end={ends[1]} and gamma_end={ends[2]} of 0 or more"
+                f"Schedule: need alpha_end={ends[0]}, beta_end={ends[1]} and "
+                f"gamma_end={ends[2]} of 0 or more"
             )
         too_short = self.ramp_iters is not None and self.ramp_iters < 1
         if self.shape not in ("linear", "cosine") or too_short:
             raise ValueError(
-                f"shape={self.shape!r} must be 'linear' or 'cosine', "
+                f"Schedule: shape={self.shape!r} must be 'linear' or 'cosine', "
                 f"ramp_iters={self.ramp_iters} 1 or more"
             )
 

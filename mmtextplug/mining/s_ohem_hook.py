@@ -50,9 +50,11 @@ class StratifiedOHEMHook(Hook):
 
     The losses of all candidates that survive duplicate removal are averaged over windows of steps
     and over all processes. When they are stable, or at the end of the window of ``force_start`` at
-    the latest, the ramp begins: see `mmtextplug.mining.s_ohem.Schedule`. A step is a forward pass,
-    also where gradients are accumulated over several. Each stage of a cascade has a history and a
-    ramp of its own. They are saved in checkpoints and resumed; ``load_from`` brings none.
+    the latest, the ramp begins: see `mmtextplug.mining.s_ohem.Schedule`. What was averaged is
+    forgotten when a learning rate changes by more than a factor of two from one window to the next,
+    for losses fall again. A step is a forward pass, also where gradients are accumulated. Each
+    stage of a cascade has a history and a ramp of its own. They are saved in checkpoints and
+    resumed; ``load_from`` brings none.
 
     Logged are, with the number of the stage in a cascade, for `RoIOHEMSampler` too:
     ``mining/candidates``, ``duplicates``, ``without_area``, ``non_finite``, ``selected`` and
@@ -112,13 +114,27 @@ class StratifiedOHEMHook(Hook):
         """Find the samplers and take up what was saved.
 
         Raises:
-            ValueError: If no sampler of this package is in the model.
+            ValueError: If no sampler of this package is in the model, no window ends within the
+                training, or each category is to have a weight of its own although the hook gives
+                one for all.
         """
+        if self.window is not None and self.window > runner.max_iters:
+            raise ValueError(
+                f"StratifiedOHEMHook: no window={self.window} ends within the training of "
+                f"{runner.max_iters} steps, localisation would never gain weight: make it smaller"
+            )
         self._samplers = find_samplers(runner.model)
+        if self.schedule.beta_end is not None and any(
+            getattr(sampler, "per_class", False) for _, sampler in self._samplers
+        ):
+            raise ValueError(
+                "StratifiedOHEMHook: beta_end is one weight for all categories, per_class of "
+                "StratifiedOHEMSampler one for each: leave out one of them"
+            )
         if not self._samplers:
             raise ValueError(
-                "StratifiedOHEMHook: no StratifiedOHEMSampler is in the model: set it in "
-                "model.train_cfg.rcnn.sampler"
+                "StratifiedOHEMHook: no StratifiedOHEMSampler or RoIOHEMSampler is in the model: "
+                "set it in model.train_cfg.rcnn.sampler"
             )
         self.states = [MiningState() for _ in self._samplers]
         if isinstance(self._saved, dict):

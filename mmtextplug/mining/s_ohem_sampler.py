@@ -40,7 +40,8 @@ class StratifiedOHEMSampler(RoIOHEMSampler):
         quantile (float, optional): From which share of the RoIs on a loss is high. Default: from
             the mean on.
         per_class (bool): Whether each category has its own weight of the localisation loss, from
-            its own ratio of the losses (proposed by the paper as future work).
+            its own ratio of the losses (proposed by the paper as future work); the hook's
+            ``beta_end`` must be left out.
 
     Attributes:
         weights (Weights): By what RoIs are selected now.

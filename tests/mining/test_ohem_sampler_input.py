@@ -148,9 +148,10 @@ def test_weights_that_are_nan_select_nobody():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"num": -1}, "num=-1"), ({"iou_thr": 0}, "iou_thr=0"), ({"iou_thr": 1.1}, "iou_thr=1.1"),
+        ({"num": -1}, "num=-1"), ({"num": 2.5}, "a whole num=2.5"),
+        ({"iou_thr": 0}, "iou_thr=0"), ({"iou_thr": 1.1}, "iou_thr=1.1"),
         ({"chunk": 0}, "chunk=0"), ({"pool": "all"}, "pool='all' must be one of image, batch"),
-        ({"mask_weight": -1.0}, "mask_weight=-1.0"),
+        ({"mask_weight": -1.0}, "mask_weight=-1.0"), ({"mask_weight": float("nan")}, "weight=nan"),
         ({"max_pos_fraction": 1.5}, "max_pos_fraction=1.5"),
     ],
 )  # fmt: skip

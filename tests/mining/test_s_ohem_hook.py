@@ -100,6 +100,18 @@ def test_when_the_ramp_begins(tmp_path, changes, start):
     assert [state.start for state in hook_of(runner).states] == [start]
 
 
+@pytest.mark.parametrize(
+    ("sampler", "hook", "message"),
+    [
+        ({}, dict(window=13), "no window=13 ends within the training of 12 steps"),
+        (dict(per_class=True), dict(beta_end=1.9), "beta_end is one weight for all categories"),
+    ],
+)
+def test_what_could_never_take_effect_is_refused(tmp_path, sampler, hook, message):
+    with pytest.raises(ValueError, match=message):
+        train(config(tmp_path, {**SAMPLER, **sampler}, {**HOOK, **hook}))
+
+
 def test_a_drop_of_the_learning_rate_makes_the_history_begin_anew(tmp_path):
     hook = {**HOOK, "window": 2, "windows": 3, "force_start": 1.0}
     starts = []
@@ -235,7 +247,9 @@ def test_ohem_without_a_schedule_is_logged_too(tmp_path):
 def test_a_model_without_a_sampler_of_this_package(tmp_path):
     cfg = config(tmp_path, SAMPLER, HOOK)
     cfg.model = dict(type="OneNumber")
-    with pytest.raises(ValueError, match="no StratifiedOHEMSampler is in the model"):
+    with pytest.raises(
+        ValueError, match="no StratifiedOHEMSampler or RoIOHEMSampler is in the model"
+    ):
         Runner.from_cfg(cfg).train()
 
 

@@ -97,18 +97,19 @@ def test_what_is_saved_is_plain_and_small(tmp_path):
 
 def test_load_from_brings_no_schedule(tmp_path):
     train(config(tmp_path / "first", SAMPLER, HOOK))
-    # Longer windows: nothing of its own has happened at the end.
-    cfg = config(tmp_path / "second", SAMPLER, {**HOOK, "window": 100})
+    # One window of its own, too early to begin.
+    hook = {**HOOK, "window": 2, "force_start": 1.0}
+    cfg = config(tmp_path / "second", SAMPLER, hook)
     cfg.load_from = str(tmp_path / "first" / "iter_10.pth")
-    cfg.train_cfg.max_iters = 1
+    cfg.train_cfg.max_iters = 3
     runner, outcome = train(cfg)
     (state,) = hook_of(runner).states
-    assert (state.start, state.history, state.calm) == (-1, [], 0)
+    assert (state.start, len(state.history), state.calm) == (-1, 1, 0)
     assert outcome["weights"][0]["beta"] == 0
-    # But the weights of the network did come: one step from there, not from the beginning.
+    # But the weights of the network did come: three steps from there, not from the beginning.
     torch.manual_seed(0)
-    fresh = config(tmp_path / "third", SAMPLER, {**HOOK, "window": 100})
-    fresh.train_cfg.max_iters = 1
+    fresh = config(tmp_path / "third", SAMPLER, hook)
+    fresh.train_cfg.max_iters = 3
     assert train(fresh)[1]["parameters"] != outcome["parameters"]
 
 
@@ -118,7 +119,7 @@ def test_a_checkpoint_without_a_history_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "mmtextplug.mining.s_ohem_hook.print_log", lambda message, **_: told.append(message)
     )
-    cfg = config(tmp_path / "second", SAMPLER, {**HOOK, "window": 100})
+    cfg = config(tmp_path / "second", SAMPLER, {**HOOK, "window": 11, "force_start": 1.0})
     cfg.load_from, cfg.resume = str(tmp_path / "first" / "iter_10.pth"), True
     runner, _ = train(cfg)
     assert any("no history in the checkpoint" in message for message in told)

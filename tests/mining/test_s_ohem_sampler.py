@@ -272,7 +272,7 @@ def test_without_its_hook_it_says_so_once(monkeypatch):
         ({"late": "s12"}, "late='s12' one of s13, s23"),
         ({"late_share": 1.5}, "late_share=1.5"), ({"late_share": -0.1}, "late_share=-0.1"),
         ({"quantile": 2}, "quantile=2"), ({"max_pos_fraction": 0.25}, "max_pos_fraction"),
-        ({"num": -1}, "StratifiedOHEMSampler: need num=-1"),
+        ({"num": -1}, "StratifiedOHEMSampler: need a whole num=-1"),
         ({"mode": "stratified", "per_class": True}, "leave out per_class and mask_weight"),
         ({"mode": "stratified", "mask_weight": 1.0}, "or take mode='weighted'"),
     ],
