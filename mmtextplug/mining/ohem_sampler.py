@@ -17,8 +17,8 @@ from mmtextplug.mining.roi_losses import RoILosses
 from mmtextplug.mining.roi_pool import RoIPool
 from mmtextplug.mining.roi_select import POOLS, Candidates, hardest, quota_of, survivors
 
-# The mask loss is measured for so many times the RoIs that are wanted: its network is about 37
-# times as heavy as a box head.
+# The mask loss is measured for so many times the RoIs that are wanted, not for all: its network
+# is far heavier than a box head.
 _MASK_CANDIDATES = 2
 
 
@@ -103,7 +103,7 @@ class RoIOHEMSampler:
                 f"{name}: need mask_weight={mask_weight} of 0 or more and "
                 f"max_pos_fraction={max_pos_fraction} in [0, 1]"
             )
-        self.num, self.iou_thr, self.per_label, self.pool = num, iou_thr, per_label, pool
+        self.num, self.iou_thr, self.per_label, self.pool = int(num), iou_thr, per_label, pool
         self.mask_weight, self.max_pos_fraction = mask_weight, max_pos_fraction
         self.add_gt_as_proposals = add_gt_as_proposals
         stage = context.current_stage if hasattr(context, "num_stages") else None

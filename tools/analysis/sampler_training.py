@@ -28,7 +28,6 @@ ARMS: dict[str, tuple[dict, dict]] = {
     # Other settings, not among the default ones.
     "s-ohem-weighted-1.9": (_WEIGHTED, dict(beta_end=1.9)),
     "s-ohem-weighted-early": (_WEIGHTED, dict(force_start=0.2)),
-    "s-ohem-weighted-short": (_WEIGHTED, dict(force_start=0.2, ramp_iters=100)),
     "s-ohem-stratified-half": (dict(_STRATIFIED, late="s13", late_share=0.5), {}),
     "s-ohem-stratified-s23": (dict(_STRATIFIED, late="s23"), {}),
 }
