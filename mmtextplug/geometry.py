@@ -19,6 +19,13 @@ from torch import Tensor
 PIXELS_PER_CHUNK = 4_000_000
 
 
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Send a tensor from the host on its way, through pinned memory, so that nobody waits."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def cross(a: Tensor, b: Tensor) -> Tensor:
     """z component of the cross product of 2-D vectors ``(..., 2)``; ``(...)``."""
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
@@ -123,9 +130,12 @@ class Windows:
     height: Tensor
 
     @classmethod
-    def around(cls, low: Tensor, high: Tensor, size: tuple[int, int]) -> Windows:
-        """The pixels of a map ``size`` (H, W) with ``low <= (x, y) <= high``, each ``(N, 2)``."""
-        limit = low.new_tensor([size[1], size[0]])
+    def around(
+        cls, low: Tensor, high: Tensor, size: tuple[int, int] | tuple[Tensor, Tensor]
+    ) -> Windows:
+        """The pixels of maps ``size`` (H, W), all of one or ``(N,)`` each, with
+        ``low <= (x, y) <= high``, each ``(N, 2)``."""
+        limit = torch.stack([torch.as_tensor(side) for side in size[::-1]], -1).to(low)
         zero = torch.zeros_like(limit)
         first = torch.minimum(torch.maximum(low.ceil(), zero), limit).long()
         last = torch.minimum(torch.maximum(high.floor() + 1, zero), limit).long()
@@ -136,15 +146,12 @@ class Windows:
     def area(self) -> Tensor:
         return self.width * self.height
 
-    def pixels(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Every pixel of every window, in chunks of bounded size.
+    def __getitem__(self, part: slice | Tensor) -> Windows:
+        return Windows(self.left[part], self.top[part], self.width[part], self.height[part])
 
-        Yields:
-            tuple: Shape index, x and y of each pixel, ``(P,)`` int64 on ``device``. Sizes are
-            decided where the windows live: with windows on the host nothing waits for a GPU.
-        """
-        area = self.area
-        ends = area.cumsum(0).cpu().numpy()
+    def chunks(self) -> Iterator[tuple[slice, int]]:
+        """Runs of windows of bounded size, and how many pixels (some) they have."""
+        ends = self.area.cumsum(0).cpu().numpy()
         start = 0
         while start < len(ends):
             done = int(ends[start - 1]) if start else 0
@@ -152,19 +159,27 @@ class Windows:
             stop = max(stop, start + 1)
             total = int(ends[stop - 1]) - done
             if total:
-                part = slice(start, stop)
-                packed = torch.stack(
-                    [self.left[part], self.top[part], self.width[part], area[part]]
-                )
-                left, top, width, count = packed.to(device, non_blocking=True)
-                index = torch.repeat_interleave(
-                    torch.arange(stop - start, device=device), count, output_size=total
-                )
-                offset = torch.arange(total, device=device) - (count.cumsum(0) - count)[index]
-                width = width[index]
-                row = torch.div(offset, width, rounding_mode="floor")
-                yield index + start, left[index] + offset - row * width, top[index] + row
+                yield slice(start, stop), total
             start = stop
+
+    def pixels(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Every pixel of every window, in chunks of bounded size.
+
+        Yields:
+            tuple: Shape index, x and y of each pixel, ``(P,)`` int64 on ``device``. Sizes are
+            decided where the windows live: with windows on the host nothing waits for a GPU.
+        """
+        for part, total in self.chunks():
+            w = self[part]
+            packed = torch.stack([w.left, w.top, w.width, w.area])
+            left, top, width, count = to_device(packed, device)
+            index = torch.repeat_interleave(
+                torch.arange(len(count), device=device), count, output_size=total
+            )
+            offset = torch.arange(total, device=device) - (count.cumsum(0) - count)[index]
+            width = width[index]
+            row = torch.div(offset, width, rounding_mode="floor")
+            yield index + part.start, left[index] + offset - row * width, top[index] + row
 
 
 def fill_polygons(
@@ -207,11 +222,10 @@ def fill_polygons(
     first = torch.from_numpy(padded)
     windows = Windows.around(first.amin(1), first.amax(1), size)
     offset = np.zeros(len(usable)) if batch_index is None else np.asarray(batch_index)[usable]
-    offset = torch.from_numpy(offset * float(height * width)).long().to(device, non_blocking=True)
-    value = torch.from_numpy(np.asarray(values, dtype=np.float32)[usable]).to(
-        device, non_blocking=True
-    )
-    edges = torch.cat([first, first.roll(-1, dims=1)], dim=2).to(device, non_blocking=True)
+    offset = torch.from_numpy(offset * float(height * width)).long()
+    offset = to_device(offset, device)
+    value = to_device(torch.from_numpy(np.asarray(values, dtype=np.float32)[usable]), device)
+    edges = to_device(torch.cat([first, first.roll(-1, dims=1)], dim=2), device)
     for index, x, y in windows.pixels(device):
         inside = torch.zeros(len(index), dtype=torch.bool, device=device)
         for k in range(corners):

@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 
 from mmtextplug.craft.gaussian_cpu import CUT
-from mmtextplug.geometry import Windows, convex_quads, diagonal_intersection, quad_to_square
+from mmtextplug.geometry import (
+    Windows,
+    convex_quads,
+    diagonal_intersection,
+    quad_to_square,
+    to_device,
+)
 
 # The published shape of the region score: a Gaussian with a standard deviation of 0.6 of the half
 # side of a character box, cut off on the ellipse that the box enlarged 1.5 times inscribes. The
@@ -173,8 +179,8 @@ def _draw_by_tensors(
 ) -> None:
     """As `_draw_by_loop`, on any device, while the parameters may still be on the host."""
     (height, width), device, flat = maps.shape[1:], maps.device, maps.view(-1)
-    params = torch.cat([matrix, centre], 1).float().to(device, non_blocking=True)
-    plane = plane.to(device, non_blocking=True) * (height * width)
+    params = to_device(torch.cat([matrix, centre], 1).float(), device)
+    plane = to_device(plane, device) * (height * width)
     for index, x, y in windows.pixels(device):
         flat.scatter_reduce_(
             0, plane[index] + y * width + x, _scores(params[index], x, y, factor), "amax"

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
+
+# From so many scores on, as the pixels of a map are, sorting all of them on a CPU takes longer
+# than looking for the last one that is taken.
+_LONG_ROW = 4096
 
 
 def hard_select(
@@ -117,9 +122,23 @@ def _quota(
 
 def _top_of_rows(keys: Tensor, quota: Tensor) -> Tensor:
     """Mask ``(G, L)`` of the ``quota[g]`` highest keys of each row; ties by index."""
+    if keys.device.type == "cpu" and keys.shape[1] >= _LONG_ROW:
+        rows = [_top_of_long_row(row, q) for row, q in zip(keys.numpy(), quota.tolist())]
+        return torch.from_numpy(np.stack(rows))
     order = keys.sort(dim=1, descending=True, stable=True).indices
     within = torch.arange(keys.shape[1], device=keys.device)[None] < quota[:, None]
     return torch.zeros_like(within.expand_as(keys)).scatter_(1, order, within)
+
+
+def _top_of_long_row(keys: np.ndarray, quota: int) -> np.ndarray:
+    """As `_top_of_rows` for one row: the quota's last key is found without sorting the others."""
+    count = len(keys) - min(quota, len(keys))
+    if count == len(keys):
+        return np.zeros(len(keys), dtype=bool)
+    last = np.partition(keys, count)[count]
+    mined = keys > last
+    mined[np.flatnonzero(keys == last)[: len(keys) - count - np.count_nonzero(mined)]] = True
+    return mined
 
 
 def _top_of_groups(

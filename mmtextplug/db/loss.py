@@ -1,0 +1,236 @@
+"""The loss of differentiable binarization, for any head that predicts two maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmengine.registry import MODELS
+from mmocr.models.textdet.module_losses.base import BaseTextDetModuleLoss
+from mmocr.structures import TextDetDataSample
+from torch import Tensor
+
+from mmtextplug.db.shapes import FAULTS, TextPolygons, text_polygons
+from mmtextplug.db.targets import DBTargets, draw_db_targets
+from mmtextplug.geometry import to_device
+
+PRESETS = {
+    "paper": dict(
+        loss_prob=dict(type="MinedBCEWithLogitsLoss"),
+        loss_db=dict(type="MinedBCEWithLogitsLoss"),
+        loss_thr=dict(type="MaskedL1Loss"),
+        weight_prob=1.0,
+        weight_db=1.0,
+        weight_thr=10.0,
+    ),
+    "released": dict(
+        loss_prob=dict(type="MinedBCEWithLogitsLoss"),
+        loss_db=dict(type="BatchDiceLoss"),
+        loss_thr=dict(type="MaskedL1Loss"),
+        weight_prob=5.0,
+        weight_db=1.0,
+        weight_thr=10.0,
+    ),
+}
+"""What is published: 'paper', ``L_s + alpha L_b + beta L_t`` with alpha 1 and beta 10, binary
+cross-entropy with 1 : 3 mining for P and B; 'released', as the authors' code and MMOCR's have it,
+5 times cross-entropy for P, Dice for B, 10 times L1 for T."""
+
+
+@MODELS.register_module()
+class DifferentiableBinarizationLoss(BaseTextDetModuleLoss):
+    """Draws the targets of a batch and compares P, T and B with them (DB paper, section 3.5).
+
+    It takes the place of MMOCR's ``DBModuleLoss`` in a ``DBHead``. Targets are drawn on the device
+    of the prediction, at its size, from ``gt_instances.polygons`` (see `db_targets`), or taken from
+    ``gt_db_targets`` if ``DifferentiableBinarizationLabels`` drew them. The samples stay as they
+    are. Beyond an image, where a batch is padded, nothing is trained. All is computed in float32
+    (or float64, if the prediction is).
+
+    Args:
+        preset (str): 'released' or 'paper', see `PRESETS`; the settings it stands for can be
+            replaced one by one:
+        loss_prob, loss_db, loss_thr (dict, optional): Config of the losses of P, B and T, modules
+            ``(prediction, target, mask) -> scalar``. Those of P and B are given logits if their
+            name has ``WithLogits`` in it, probabilities otherwise.
+        weight_prob, weight_db, weight_thr (float, optional): Their weights.
+        k (float): Amplification of ``B = sigmoid(k (P - T))``.
+        shrink_ratio, thr_min, thr_max (float): See `db_targets`.
+        min_side (float): Words whose minimum-area rectangle has a shorter side, in pixels of the
+            network's input, are not trained on.
+
+    Raises:
+        ValueError: If the preset is unknown.
+    """
+
+    def __init__(
+        self,
+        preset: str = "released",
+        loss_prob: dict | None = None,
+        loss_db: dict | None = None,
+        loss_thr: dict | None = None,
+        weight_prob: float | None = None,
+        weight_db: float | None = None,
+        weight_thr: float | None = None,
+        k: float = 50.0,
+        shrink_ratio: float = 0.4,
+        thr_min: float = 0.3,
+        thr_max: float = 0.7,
+        min_side: float = 8.0,
+    ) -> None:
+        super().__init__()
+        if preset not in PRESETS:
+            raise ValueError(
+                f"DifferentiableBinarizationLoss: preset must be one of {tuple(PRESETS)}, "
+                f"got {preset!r}"
+            )
+        given = dict(
+            loss_prob=loss_prob,
+            loss_db=loss_db,
+            loss_thr=loss_thr,
+            weight_prob=weight_prob,
+            weight_db=weight_db,
+            weight_thr=weight_thr,
+        )
+        chosen = {key: PRESETS[preset][key] if v is None else v for key, v in given.items()}
+        self.loss_prob = MODELS.build(chosen["loss_prob"])
+        self.loss_db = MODELS.build(chosen["loss_db"])
+        self.loss_thr = MODELS.build(chosen["loss_thr"])
+        self.weights = {name: chosen[f"weight_{name}"] for name in ("prob", "db", "thr")}
+        self.k = k
+        self.shrink_ratio, self.min_side = shrink_ratio, min_side
+        self.thresholds = dict(thr_min=thr_min, thr_max=thr_max)
+
+    def forward(
+        self, predictions: Sequence[Tensor], data_samples: Sequence[TextDetDataSample]
+    ) -> dict[str, Tensor]:
+        """Loss of a batch.
+
+        Args:
+            predictions (Sequence[Tensor]): Logits of P and values of T, ``(B, H, W)`` each, at any
+                stride. What else a head may hand over is not used: B follows from these two.
+            data_samples (Sequence[TextDetDataSample]): With ``gt_instances``.
+
+        Returns:
+            dict[str, Tensor]: ``loss_prob``, ``loss_db`` and ``loss_thr`` to be summed;
+            ``unusable_words`` and ``small_words``, how many of this batch were not trained on, to
+            be logged.
+        """
+        # Autocast would put sums over maps in half precision.
+        with torch.autocast(device_type=predictions[0].device.type, enabled=False):
+            logits, threshold = (_at_least_float(map_) for map_ in predictions[:2])
+            targets, counts = self.get_targets(data_samples, logits.shape[1:], logits.device)
+            binary = self.k * (logits.sigmoid() - threshold)
+            kernel, mask = targets.kernel, targets.mask
+            losses = {
+                "loss_prob": _applied(self.loss_prob, logits, kernel, mask),
+                "loss_db": _applied(self.loss_db, binary, kernel, mask),
+                "loss_thr": self.loss_thr(threshold, targets.threshold, targets.threshold_mask),
+            }
+            losses = {
+                f"loss_{name}": w * losses[f"loss_{name}"] for name, w in self.weights.items()
+            }
+        return {**losses, **counts}
+
+    def get_targets(
+        self,
+        data_samples: Sequence[TextDetDataSample],
+        size: tuple[int, int],
+        device: torch.device | str = "cpu",
+    ) -> tuple[DBTargets, dict[str, Tensor]]:
+        """Targets ``(B, H, W)`` of a batch at the size given, and counts to be logged.
+
+        Raises:
+            KeyError: If a sample has no polygons.
+        """
+        device = torch.device(device)
+        if all("gt_db_targets" in sample for sample in data_samples):
+            return _stored_targets(data_samples, size, device), {}
+        shapes = self._measured(data_samples, size)
+        ignored = torch.cat([to_device(_ignored(sample), device) for sample in data_samples])
+        targets = draw_db_targets(
+            shapes,
+            ignored,
+            size,
+            **self.thresholds,
+            batch_size=len(data_samples),
+            device=device,
+        )
+        for mask, border, sample in zip(targets.mask, targets.threshold_mask, data_samples):
+            height, width = _size_within(sample, size)
+            for area in (mask[height:], mask[:, width:], border[height:], border[:, width:]):
+                area.fill_(False)
+        fault = to_device(torch.from_numpy(shapes.fault), device) * ~ignored
+        small = (fault == FAULTS.index("small")).sum()
+        counts = {"unusable_words": (fault > 0).sum() - small, "small_words": small}
+        return targets, {name: count.float() for name, count in counts.items()}
+
+    def _measured(
+        self, data_samples: Sequence[TextDetDataSample], size: tuple[int, int]
+    ) -> TextPolygons:
+        polygons, image = [], []
+        for number, sample in enumerate(data_samples):
+            words = sample.get("gt_instances", {}).get("polygons")
+            if words is None:
+                raise KeyError(
+                    f"{sample.get('img_path', 'a sample')}: no polygons (gt_instances.polygons). "
+                    "Load annotations with_polygon=True and pack them into data samples."
+                )
+            rows, columns = _padded_size(sample)
+            scale = np.array([size[1] / columns, size[0] / rows])
+            flat = [np.asarray(word, np.float64).reshape(-1) for word in words]
+            polygons += [word * np.resize(scale, len(word)) for word in flat]
+            image += [number] * len(flat)
+        return text_polygons(
+            polygons,
+            shrink_ratio=self.shrink_ratio,
+            min_side=self.min_side * size[0] / rows,
+            batch_index=image,
+        )
+
+
+def _at_least_float(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def _applied(loss: torch.nn.Module, logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    on_logits = "WithLogits" in type(loss).__name__
+    return loss(logits if on_logits else logits.sigmoid(), target, mask)
+
+
+def _padded_size(sample: TextDetDataSample) -> tuple[int, int]:
+    return tuple(sample.get("batch_input_shape", sample.img_shape))[:2]
+
+
+def _size_within(sample: TextDetDataSample, size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of a map of a padded image that lie in the image."""
+    return tuple(
+        -(-inner * side // outer)
+        for inner, side, outer in zip(sample.img_shape, size, _padded_size(sample))
+    )
+
+
+def _ignored(sample: TextDetDataSample) -> Tensor:
+    words = sample.gt_instances
+    ignored = words.get("ignored")
+    return torch.as_tensor([False] * len(words.polygons) if ignored is None else ignored).bool()
+
+
+def _stored_targets(
+    data_samples: Sequence[TextDetDataSample], size: tuple[int, int], device: torch.device
+) -> DBTargets:
+    """Maps that were drawn in the data workers, put together; nothing is trained beyond them."""
+    full = (len(data_samples), *size)
+    batch = DBTargets(
+        *(
+            torch.zeros(full, dtype=dtype, device=device)
+            for dtype in (torch.float32, torch.bool) * 2
+        )
+    )
+    for number, sample in enumerate(data_samples):
+        for name, maps in zip(DBTargets._fields, batch):
+            stored = to_device(torch.as_tensor(sample.gt_db_targets[name][0]), device)
+            height, width = (min(a, b) for a, b in zip(stored.shape, size))
+            maps[number, :height, :width] = stored[:height, :width]
+    return batch
