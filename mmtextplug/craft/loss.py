@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mmtextplug.craft.gaussian import ENLARGE, SIGMA
 from mmtextplug.craft.targets import ScoreMaps, WordLabels, draw_score_maps, places_of
+from mmtextplug.frames import image_frame, padded_size
 from mmtextplug.mining.select import hard_select
 
 
@@ -178,12 +179,9 @@ def word_labels(
             "LoadCharAnnotations and PackCharInputs in the pipeline; for data with word boxes "
             "only, characters come from a PseudoCharLabelHook."
         )
-    height, width = sample.img_shape[:2]
-    padded = sample.get("batch_input_shape", (height, width))
+    padded = padded_size(sample)
     scale = np.array([size[1] / padded[1], size[0] / padded[0]], dtype=np.float32)
-    valid = sample.get("valid_polygon")
-    if valid is None and (height, width) != tuple(padded):
-        valid = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32) - 0.5
+    valid = image_frame(sample)
     return WordLabels(
         polygons=[np.asarray(p, np.float32).reshape(-1, 2) * scale for p in instances.polygons],
         chars=[None if c is None else c * scale for c in instances.chars],

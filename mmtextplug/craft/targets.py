@@ -18,6 +18,7 @@ from mmtextplug.craft.gaussian import (
     render_gaussians,
 )
 from mmtextplug.datasets.graphemes import slots
+from mmtextplug.frames import outside_frames
 from mmtextplug.geometry import convex_quads, fill_polygons
 
 
@@ -164,12 +165,8 @@ def _confidence_map(
     if known and len(unknown) + sum(word[1] < 1 for word in known):
         painted = fill(known)
         maps = torch.where(torch.isfinite(painted), painted, maps)
-    frames = [(image.valid, 1.0, i) for i, image in enumerate(images) if image.valid is not None]
-    if frames:
-        limited = torch.tensor([image.valid is not None for image in images]).to(device)
-        outside = torch.isinf(fill(frames)) & limited[:, None, None]
-        maps = maps.masked_fill(outside, 0.0)
-    return maps
+    frames = [image.valid for image in images]
+    return maps.masked_fill(outside_frames(frames, size, device), 0.0)
 
 
 @TRANSFORMS.register_module()

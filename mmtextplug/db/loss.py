@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmtextplug.db.shapes import FAULTS, TextPolygons, text_polygons
 from mmtextplug.db.targets import DBTargets, draw_db_targets
+from mmtextplug.frames import image_frame, outside_frames, padded_size
 from mmtextplug.geometry import to_device
 
 PRESETS = {
@@ -45,8 +46,8 @@ class DifferentiableBinarizationLoss(BaseTextDetModuleLoss):
     It takes the place of MMOCR's ``DBModuleLoss`` in a ``DBHead``. Targets are drawn on the device
     of the prediction, at its size, from ``gt_instances.polygons`` (see `db_targets`), or taken from
     ``gt_db_targets`` if ``DifferentiableBinarizationLabels`` drew them. The samples stay as they
-    are. Beyond an image, where a batch is padded, nothing is trained. All is computed in float32
-    (or float64, if the prediction is).
+    are. Beyond an image, where it was padded or warped, nothing is trained. All is computed in
+    float32 (or float64, if the prediction is).
 
     Args:
         preset (str): 'released' or 'paper', see `PRESETS`; the settings it stands for can be
@@ -157,10 +158,10 @@ class DifferentiableBinarizationLoss(BaseTextDetModuleLoss):
             batch_size=len(data_samples),
             device=device,
         )
-        for mask, border, sample in zip(targets.mask, targets.threshold_mask, data_samples):
-            height, width = _size_within(sample, size)
-            for area in (mask[height:], mask[:, width:], border[height:], border[:, width:]):
-                area.fill_(False)
+        frames = [_scaled(image_frame(sample), sample, size) for sample in data_samples]
+        within = ~outside_frames(frames, size, device)
+        for mask in (targets.mask, targets.threshold_mask):
+            mask &= within
         fault = to_device(torch.from_numpy(shapes.fault), device) * ~ignored
         small = (fault == FAULTS.index("small")).sum()
         counts = {"unusable_words": (fault > 0).sum() - small, "small_words": small}
@@ -177,17 +178,26 @@ class DifferentiableBinarizationLoss(BaseTextDetModuleLoss):
                     f"{sample.get('img_path', 'a sample')}: no polygons (gt_instances.polygons). "
                     "Load annotations with_polygon=True and pack them into data samples."
                 )
-            rows, columns = _padded_size(sample)
-            scale = np.array([size[1] / columns, size[0] / rows])
-            flat = [np.asarray(word, np.float64).reshape(-1) for word in words]
-            polygons += [word * np.resize(scale, len(word)) for word in flat]
-            image += [number] * len(flat)
+            polygons += [_scaled(word, sample, size) for word in words]
+            image += [number] * len(words)
+        rows = padded_size(data_samples[0])[0]
         return text_polygons(
             polygons,
             shrink_ratio=self.shrink_ratio,
             min_side=self.min_side * size[0] / rows,
             batch_index=image,
         )
+
+
+def _scaled(
+    points: np.ndarray | None, sample: TextDetDataSample, size: tuple[int, int]
+) -> np.ndarray | None:
+    """Points of the network's input in pixels of its maps; of any shape, even one too many."""
+    if points is None:
+        return None
+    rows, columns = padded_size(sample)
+    points = np.asarray(points, np.float64)
+    return points * np.resize([size[1] / columns, size[0] / rows], points.shape)
 
 
 def _at_least_float(tensor: Tensor) -> Tensor:
@@ -197,18 +207,6 @@ def _at_least_float(tensor: Tensor) -> Tensor:
 def _applied(loss: torch.nn.Module, logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     on_logits = "WithLogits" in type(loss).__name__
     return loss(logits if on_logits else logits.sigmoid(), target, mask)
-
-
-def _padded_size(sample: TextDetDataSample) -> tuple[int, int]:
-    return tuple(sample.get("batch_input_shape", sample.img_shape))[:2]
-
-
-def _size_within(sample: TextDetDataSample, size: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of a map of a padded image that lie in the image."""
-    return tuple(
-        -(-inner * side // outer)
-        for inner, side, outer in zip(sample.img_shape, size, _padded_size(sample))
-    )
 
 
 def _ignored(sample: TextDetDataSample) -> Tensor:
@@ -230,7 +228,7 @@ def _stored_targets(
     )
     for number, sample in enumerate(data_samples):
         for name, maps in zip(DBTargets._fields, batch):
-            stored = to_device(torch.as_tensor(sample.gt_db_targets[name][0]), device)
+            stored = to_device(torch.as_tensor(getattr(sample.gt_db_targets, name)[0]), device)
             height, width = (min(a, b) for a, b in zip(stored.shape, size))
             maps[number, :height, :width] = stored[:height, :width]
     return batch

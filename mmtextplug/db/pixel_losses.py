@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, smooth_l1_loss
 
 from mmtextplug.mining.select import hard_select
 
@@ -22,7 +22,7 @@ def mined_bce_with_logits(
     mask: Tensor,
     *,
     negative_ratio: float = 3.0,
-    min_negatives: int = 1000,
+    fallback_negatives: int = 1000,
     pool: str = "batch",
 ) -> Tensor:
     """Binary cross-entropy over all positives and the hardest negatives (DB paper, section 3.5).
@@ -34,8 +34,8 @@ def mined_bce_with_logits(
         target (Tensor): ``(B, H, W)``, 1 or 0.
         mask (Tensor): ``(B, H, W)`` bool: the pixels that count.
         negative_ratio (float): Negatives for each positive.
-        min_negatives (int): Negatives at least, as far as there are any: what images without text
-            teach.
+        fallback_negatives (int): Negatives of a batch (or image) without positives, which teaches,
+            too; 0 for none, as in MhLiao's and MMOCR's code.
         pool (str): 'batch' counts and selects over all images, as MhLiao's and MMOCR's code do;
             'image' in each, and averages their means.
 
@@ -46,12 +46,14 @@ def mined_bce_with_logits(
     error = binary_cross_entropy_with_logits(logits, target, reduction="none")
     shape = (1, -1) if pool == "batch" else (len(logits), -1)
     positive = (target > 0.5) & mask
+    count = positive.reshape(shape).sum(1)
+    # As many as hard_select's own ratio gives; the tiny term keeps 0.3 * 10 at 3.
+    quota = (count.double() * negative_ratio + 1e-6).floor().long()
     selected = hard_select(
         error.reshape(shape),
         candidate=(mask & ~positive).reshape(shape),
         forced=positive.reshape(shape),
-        ratio=negative_ratio,
-        min_k=min_negatives,
+        k=torch.where(count > 0, quota, fallback_negatives),
     )
     chosen = torch.where(selected, error.reshape(shape), error.new_zeros(()))
     mean = (chosen.sum(1) / selected.sum(1).clamp(min=1)).mean()
@@ -75,9 +77,10 @@ def focal_with_logits(
     """
     target = target.to(logits)
     error = binary_cross_entropy_with_logits(logits, target, reduction="none")
-    missed = torch.sigmoid(torch.where(target > 0.5, -logits, logits))
+    # As a logarithm: a power between 0 and 1 has no gradient at 0.
+    missed = logsigmoid(torch.where(target > 0.5, -logits, logits))
     weight = torch.where(target > 0.5, alpha, 1 - alpha)
-    return _masked_mean(weight * missed**gamma * error, mask)
+    return _masked_mean(weight * (gamma * missed).exp() * error, mask)
 
 
 def dice(prediction: Tensor, target: Tensor, mask: Tensor, *, eps: float = 1e-6) -> Tensor:
@@ -122,19 +125,21 @@ class MinedBCEWithLogitsLoss(nn.Module):
     """`mined_bce_with_logits` as a module.
 
     Args:
-        negative_ratio, min_negatives, pool: See there.
+        negative_ratio, fallback_negatives, pool: See there.
 
     Raises:
         ValueError: If ``pool`` is not 'batch' or 'image'.
     """
 
     def __init__(
-        self, negative_ratio: float = 3.0, min_negatives: int = 1000, pool: str = "batch"
+        self, negative_ratio: float = 3.0, fallback_negatives: int = 1000, pool: str = "batch"
     ) -> None:
         super().__init__()
         if pool not in _POOLS:
             raise ValueError(f"MinedBCEWithLogitsLoss: pool must be one of {_POOLS}, got {pool!r}")
-        self.options = dict(negative_ratio=negative_ratio, min_negatives=min_negatives, pool=pool)
+        self.options = dict(
+            negative_ratio=negative_ratio, fallback_negatives=fallback_negatives, pool=pool
+        )
 
     def forward(self, logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         return mined_bce_with_logits(logits, target, mask, **self.options)

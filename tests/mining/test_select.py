@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmtextplug.mining import select
 from mmtextplug.mining.select import hard_select
 
 NAN, INF = float("nan"), float("inf")
@@ -83,9 +84,17 @@ def problems(draw: st.DrawFn) -> dict:
     return problem
 
 
+@pytest.mark.parametrize("long_row", [0, 10**9])
 @settings(max_examples=400, deadline=None)
-@given(problems())
-def test_equals_the_definition(problem):
+@given(problem=problems())
+def test_equals_the_definition(long_row, problem):
+    # Rows of any length in the form for long ones, and in the other.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(select, "_LONG_ROW", long_row)
+        check_against_the_definition(problem)
+
+
+def check_against_the_definition(problem: dict) -> None:
     shape, count = problem["shape"], len(problem["score"])
     k = problem["k"]
     if isinstance(k, list) or problem["scalar"]:

@@ -19,7 +19,8 @@ class PackCharInputs(PackTextDetInputs):
     ``gt_instances`` gets two fields more: ``chars``, a list of (n, 4, 2) float32 arrays or None;
     and ``char_confidence``, (W,) float32, an array that stays on the host with the characters:
     the loss makes the map of it on the device. Maps that ``GaussianCharLabels`` has drawn become
-    ``gt_score_maps`` (``PixelData`` with ``data`` (3, H, W)).
+    ``gt_score_maps`` (``PixelData`` with ``data`` (3, H, W)); those of
+    ``DifferentiableBinarizationLabels`` become ``gt_db_targets`` (``PixelData`` with four maps).
 
     Args:
         meta_keys (Sequence[str]): Meta information to keep. Keys that a sample has not are left
@@ -41,4 +42,7 @@ class PackCharInputs(PackTextDetInputs):
             sample.gt_instances.char_confidence = char_confidence(results)
         if "gt_score_maps" in results:
             sample.gt_score_maps = PixelData(data=torch.from_numpy(results["gt_score_maps"]))
+        if "gt_db_targets" in results:
+            maps = {name: torch.from_numpy(m) for name, m in results["gt_db_targets"].items()}
+            sample.gt_db_targets = PixelData(**maps)
         return packed
