@@ -207,6 +207,32 @@ def test_mmocr_dataset_without_characters(browse, root):
     assert {p.shape[1] for p in pictures.values()} == {420}
 
 
+DB_LOSS = "model = dict(det_head=dict(module_loss=dict(type='DifferentiableBinarizationLoss')))"
+
+
+@pytest.mark.parametrize("more", ["", "dict(type='DifferentiableBinarizationLabels'),"])
+def test_maps_of_differentiable_binarization(browse, root, more):
+    pictures, table = browse(CHARS.format(root=root, more=more) + "\n" + DB_LOSS + "\n")
+    assert set(table) == {"words", "ignored words", "small words", "unusable words"}
+    assert table["words"] == 4
+    picture = pictures["train_000000_0.png"]
+    assert picture.shape[1] == 3 * 420 + 8
+    strip = (picture.shape[0] - 4) // 2 - 268
+
+    def at(row: int, column: int, x: float, y: float) -> np.ndarray:
+        top = strip + row * (268 + 4 + strip)
+        return picture[top + round(y * 4.2), 424 * column + round(x * 4.2)]
+
+    # The image is black: half the colour of the score.
+    word, ignored, nowhere = (35, 15), (15, 45), (90, 55)
+    np.testing.assert_allclose(at(0, 1, *word), [0, 0, 64], atol=2)
+    np.testing.assert_allclose(at(0, 1, *nowhere), [64, 0, 0], atol=2)
+    np.testing.assert_allclose(at(1, 1, *nowhere), [0, 0, 64], atol=2)
+    np.testing.assert_allclose(at(1, 1, *ignored), [64, 0, 0], atol=2)
+    np.testing.assert_allclose(at(1, 2, *word), [0, 0, 64], atol=2)
+    np.testing.assert_allclose(at(1, 2, *ignored), [64, 0, 0], atol=2)
+
+
 def test_generated_text(browse):
     pictures, table = browse(GENERATED, "--number", "3")
     assert sorted(pictures) == [f"train_00000{i}_{i}.png" for i in (0, 2, 4)]

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +20,8 @@ from tqdm import tqdm
 from mmtextplug import launch
 from mmtextplug.craft.loss import CRAFTModuleLoss
 from mmtextplug.craft.targets import ScoreMaps
+from mmtextplug.db.loss import DifferentiableBinarizationLoss
+from mmtextplug.db.targets import DBTargets
 from mmtextplug.visualization.draw import draw_chars, draw_words, overlay_score, side_by_side
 from mmtextplug.visualization.score_maps import ANNOTATED_COLOUR, IGNORED_COLOUR, fit, stack_rows
 
@@ -29,6 +33,14 @@ SUMMARY = (
     "characters",
     "characters not drawable",
 )
+DB_SUMMARY = ("words", "ignored words", "small words", "unusable words")
+
+
+class DBMaps(NamedTuple):
+    """DB's targets of one sample, and the words that the loss would leave out."""
+
+    targets: DBTargets
+    counts: dict[str, torch.Tensor]
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -40,11 +52,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--number", type=int, default=20, metavar="N", help="samples, spread over the dataset"
     )
     parser.add_argument(
-        "--stride", type=int, default=2, help="input pixels for each pixel of the network's maps"
+        "--stride",
+        type=int,
+        help="input pixels for each pixel of the network's maps (default: 2; 1 for DB)",
     )
     launch.add_config_options(parser)
     args = parser.parse_args(argv)
-    if args.number < 1 or args.stride < 1:
+    if args.number < 1 or (args.stride is not None and args.stride < 1):
         parser.error("--number and --stride must be 1 or more")
     return args
 
@@ -61,11 +75,12 @@ def build_dataset(cfg: Config, split: str) -> object:
     return DATASETS.build(loader["dataset"])
 
 
-def build_loss(cfg: Config) -> CRAFTModuleLoss:
-    """The loss of the config, which draws the maps; a default one for other detectors."""
+def build_loss(cfg: Config) -> CRAFTModuleLoss | DifferentiableBinarizationLoss:
+    """The loss of the config, which draws the maps; CRAFT's default one for other detectors."""
     settings = cfg.get("model", {}).get("det_head", {}).get("module_loss")
     loss = MODELS.build(settings) if settings else None
-    return loss if isinstance(loss, CRAFTModuleLoss) else CRAFTModuleLoss()
+    known = (CRAFTModuleLoss, DifferentiableBinarizationLoss)
+    return loss if isinstance(loss, known) else CRAFTModuleLoss()
 
 
 def to_input_pixels(sample: BaseDataElement) -> BaseDataElement:
@@ -87,10 +102,14 @@ def to_input_pixels(sample: BaseDataElement) -> BaseDataElement:
     return sample
 
 
-def count_words(sample: BaseDataElement, maps: ScoreMaps | None) -> Counter[str]:
+def count_words(sample: BaseDataElement, maps: ScoreMaps | DBMaps | None) -> Counter[str]:
     """What the summary adds up of one sample."""
     instances = sample.gt_instances
     ignored = _ignored(instances)
+    if isinstance(maps, DBMaps):
+        skipped = {name.replace("_", " "): int(n) for name, n in maps.counts.items()}
+        words = {"words": len(ignored), "ignored words": int(ignored.sum())}
+        return Counter({"samples": 1, **words, **skipped})
     chars = instances.get("chars", [None] * len(ignored))
     unknown = [c is None or len(c) == 0 for c in chars]
     return Counter(
@@ -108,7 +127,7 @@ def count_words(sample: BaseDataElement, maps: ScoreMaps | None) -> Counter[str]
 
 
 def draw_sample(
-    inputs: torch.Tensor, sample: BaseDataElement, maps: ScoreMaps | None
+    inputs: torch.Tensor, sample: BaseDataElement, maps: ScoreMaps | DBMaps | None
 ) -> np.ndarray:
     """One picture of a sample.
 
@@ -133,9 +152,20 @@ def draw_sample(
         words = draw_words(words, chosen, colour)
     if maps is None:
         return side_by_side([words], ["words (ignored: blue)"])
-    chars = [None if c is None else c * factor for c in instances.get("chars", [])]
     # On grey, so that colours mean scores and nothing else.
     grey = cv2.cvtColor(shown, cv2.COLOR_BGR2GRAY)
+    if isinstance(maps, DBMaps):
+        kernel, mask, threshold, border = (
+            overlay_score(grey, plane[0].float().numpy()) for plane in maps.targets
+        )
+        first = side_by_side(
+            [words, kernel, threshold], ["words (ignored: blue)", "kernel", "threshold"]
+        )
+        second = side_by_side(
+            [shown, mask, border], ["input", "kernel trained (red)", "threshold trained (red)"]
+        )
+        return stack_rows([first, second])
+    chars = [None if c is None else c * factor for c in instances.get("chars", [])]
     confidence = overlay_score(grey, maps.confidence[0].numpy())
     if "valid_polygon" in sample:
         confidence = draw_words(confidence, [sample.valid_polygon * factor], (255, 255, 255))
@@ -158,16 +188,25 @@ def draw_sample(
 
 
 def generate_maps(
-    loss: CRAFTModuleLoss, inputs: torch.Tensor, sample: BaseDataElement, stride: int
-) -> ScoreMaps | None:
+    loss: CRAFTModuleLoss | DifferentiableBinarizationLoss,
+    inputs: torch.Tensor,
+    sample: BaseDataElement,
+    stride: int | None,
+) -> ScoreMaps | DBMaps | None:
     """The maps that the loss compares with; None if the sample's characters are not known."""
+    shape = inputs.shape[1:]
+    sample.set_metainfo({"batch_input_shape": tuple(shape)})
+    if isinstance(loss, DifferentiableBinarizationLoss):
+        size = tuple(-(-side // (stride or 1)) for side in shape)
+        if "gt_db_targets" in sample:
+            size = tuple(sample.gt_db_targets.kernel.shape[1:])
+        return DBMaps(*loss.get_targets([sample], size))
     if "chars" not in sample.gt_instances and "gt_score_maps" not in sample:
         return None
     if "gt_score_maps" in sample:
         size = tuple(sample.gt_score_maps.data.shape[1:])
     else:
-        size = tuple(-(-side // stride) for side in inputs.shape[1:])
-    sample.set_metainfo({"batch_input_shape": tuple(inputs.shape[1:])})
+        size = tuple(-(-side // (stride or 2)) for side in shape)
     return loss.get_targets([sample], size)
 
 
@@ -197,13 +236,14 @@ def main() -> None:
         picture = draw_sample(inputs, sample, maps)
         if not cv2.imwrite(str(target), picture):
             raise OSError(f"{target}: cannot be written; check --out and the space left")
-    summarize(total, len(dataset), args.out)
+    craft = isinstance(loss, CRAFTModuleLoss)
+    summarize(total, SUMMARY if craft else DB_SUMMARY, len(dataset), args.out)
 
 
-def summarize(total: Counter[str], available: int, out: Path) -> None:
+def summarize(total: Counter[str], names: Sequence[str], available: int, out: Path) -> None:
     """Print the table that ends a run."""
     print(f"{out}: {total['samples']:,} of {available:,} samples")
-    for name in SUMMARY:
+    for name in names:
         print(f"  {name:<26}{total[name]:>9,}")
 
 

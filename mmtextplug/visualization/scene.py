@@ -9,6 +9,13 @@ import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
 
 from mmtextplug.craft.targets import WordLabels, draw_score_maps, places_of
+from mmtextplug.db.targets import db_targets
+
+CRAFT_KINDS = ("region", "affinity")
+# DB's threshold runs from 0.3 to 0.7, as generated; the binary map's target is the kernel, too.
+DB_KINDS = ("probability", "threshold", "binary")
+# The loss leaves out lower words, in pixels of the network's input.
+_MIN_SIDE = 8.0
 
 
 @dataclass(frozen=True)
@@ -18,8 +25,8 @@ class Scene:
     Attributes:
         found, annotated, ignored: Arrays ``(K, 2)``; None where there is no prediction or no
             annotation, which is not the same as an empty one.
-        predicted, generated: Region and affinity, ``(2, h, w)`` float32, each over the whole image;
-            None if unknown.
+        predicted, generated: ``(K, h, w)`` float32, each over the whole image; None if unknown.
+        kinds: What the K maps are.
     """
 
     found: list[np.ndarray] | None = None
@@ -27,6 +34,7 @@ class Scene:
     ignored: list[np.ndarray] | None = None
     predicted: np.ndarray | None = None
     generated: np.ndarray | None = None
+    kinds: tuple[str, ...] = CRAFT_KINDS
 
 
 def read_scene(
@@ -41,16 +49,17 @@ def read_scene(
 
     Args:
         sample: MMOCR's ``TextDetDataSample`` from a test pipeline: words and characters in pixels
-            of the original image. ``pred_score_maps`` comes from ``CRAFTPostprocessor`` with
-            ``keep_score_maps=True``.
+            of the original image. ``pred_score_maps`` comes from ``CRAFTPostprocessor`` or
+            ``DifferentiableBinarizationPostprocessor`` with ``keep_score_maps=True``.
         shape: (height, width) of the original image.
         gt: Whether to look at the annotation.
         pred: Whether to look at the prediction.
         score_thr: Words with a lower score are left out.
 
     Returns:
-        Maps are generated from ``gt_instances.chars`` at the size of the predicted ones (half the
-        image's where there are none), or taken from ``gt_score_maps`` if the pipeline drew them.
+        CRAFT's maps are generated from ``gt_instances.chars`` at the size of the predicted ones
+        (half the image's where there are none), or taken from ``gt_score_maps`` if the pipeline
+        drew them; DB's from ``gt_instances.polygons``, where its maps were predicted.
     """
     scene: dict = {}
     if pred and "pred_instances" in sample:
@@ -60,13 +69,23 @@ def read_scene(
         scores = np.ones(len(polygons)) if scores is None else _numpy(scores)
         scene["found"] = [p for p, score in zip(polygons, scores, strict=True) if score > score_thr]
     if pred and "pred_score_maps" in sample:
-        scene["predicted"] = _numpy(sample.pred_score_maps.data)[:2].astype(np.float32)
+        scene["kinds"] = tuple(sample.pred_score_maps.get("kinds", CRAFT_KINDS))
+        maps = _numpy(sample.pred_score_maps.data)
+        scene["predicted"] = maps[: len(scene["kinds"])].astype(np.float32)
     if gt and "gt_instances" in sample:
         ignored = _ignored(sample.gt_instances)
         polygons = _polygons(sample.gt_instances)
         scene["annotated"] = [p for p, i in zip(polygons, ignored, strict=True) if not i]
         scene["ignored"] = [p for p, i in zip(polygons, ignored, strict=True) if i]
-    if gt:
+    if gt and scene.get("kinds", CRAFT_KINDS) != CRAFT_KINDS:
+        if "gt_instances" in sample:
+            size = scene["predicted"].shape[1:]
+            stride = _stride(sample.get("img_shape", shape)[0], size[0])
+            maps = generate_db_maps(
+                sample.gt_instances, size, _scale(sample, shape, size), _MIN_SIDE / stride
+            )
+            scene["generated"] = maps[: len(scene["kinds"])]
+    elif gt:
         scene["generated"] = _generated(sample, shape, scene.get("predicted"))
     return Scene(**scene)
 
@@ -93,12 +112,33 @@ def _generated(
         scale = np.full(2, 0.5, np.float32)
     else:
         size = predicted.shape[1:]
-        inner = sample.get("img_shape", shape)[:2]
-        # (x, y): to pixels of the resized image, then to pixels of the map.
-        scale = np.array(
-            [inner[i] / shape[i] / _stride(inner[i], size[i]) for i in (1, 0)], np.float32
-        )
+        scale = _scale(sample, shape, size)
     return generate_maps(instances, size, scale)
+
+
+def _scale(sample: BaseDataElement, shape: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """(x, y): to pixels of the resized image, then to pixels of the map."""
+    inner = sample.get("img_shape", shape)[:2]
+    return np.array([inner[i] / shape[i] / _stride(inner[i], size[i]) for i in (1, 0)], np.float32)
+
+
+def generate_db_maps(
+    instances: InstanceData, size: tuple[int, int], scale: np.ndarray, min_side: float
+) -> np.ndarray:
+    """Targets of DB's maps for annotated words.
+
+    Args:
+        instances: ``gt_instances`` with ``polygons``; ``ignored`` is respected if present.
+        size, scale: See `generate_maps`.
+        min_side: See `mmtextplug.db.targets.db_targets`.
+
+    Returns:
+        ``(3, H, W)`` float32, as `DB_KINDS` has them.
+    """
+    polygons = [polygon * scale for polygon in _polygons(instances)]
+    targets = db_targets(polygons, _ignored(instances), size, min_side=min_side)
+    kernel, threshold = targets.kernel[0].numpy(), targets.threshold[0].numpy()
+    return np.stack([kernel, threshold, kernel])
 
 
 def generate_maps(instances: InstanceData, size: tuple[int, int], scale: np.ndarray) -> np.ndarray:

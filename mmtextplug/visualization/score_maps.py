@@ -39,18 +39,13 @@ def draw_scene(
         captions: Whether to write above each panel what it shows.
 
     Returns:
-        ``(H', W', 3)`` uint8, BGR: a row for words, for region and for affinity scores, what was
-        predicted on the left (what there is of it); for upright images, columns instead of rows.
-        The image alone if there is nothing to draw.
+        ``(H', W', 3)`` uint8, BGR: a row for words and for each kind of map, what was predicted on
+        the left (what there is of it); for upright images, columns instead of rows. The image
+        alone if there is nothing to draw.
     """
-    rows = [
-        [name for name in row if name in _available(scene)]
-        for row in (
-            ("words found", "words annotated"),
-            ("predicted region", "generated region"),
-            ("predicted affinity", "generated affinity"),
-        )
-    ]
+    pairs = [("words found", "words annotated")]
+    pairs += [(f"predicted {kind}", f"generated {kind}") for kind in scene.kinds]
+    rows = [[name for name in row if name in _available(scene)] for row in pairs]
     rows = [row for row in rows if row]
     if image.shape[0] > image.shape[1] or all(len(row) == 1 for row in rows):
         columns = max((len(row) for row in rows), default=0)
@@ -68,10 +63,8 @@ def _available(scene: Scene) -> set[str]:
     names = {
         "words found": scene.found,
         "words annotated": scene.annotated,
-        "predicted region": scene.predicted,
-        "predicted affinity": scene.predicted,
-        "generated region": scene.generated,
-        "generated affinity": scene.generated,
+        **{f"predicted {kind}": scene.predicted for kind in scene.kinds},
+        **{f"generated {kind}": scene.generated for kind in scene.kinds},
     }
     return {name for name, content in names.items() if content is not None}
 
@@ -100,8 +93,8 @@ def draw_panels(image: np.ndarray, scene: Scene, factor: float = 1.0) -> dict[st
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     for kind, maps in (("predicted", scene.predicted), ("generated", scene.generated)):
         if maps is not None:
-            panels[f"{kind} region"] = overlay_score(grey, maps[0])
-            panels[f"{kind} affinity"] = overlay_score(grey, maps[1])
+            for name, score in zip(scene.kinds, maps):
+                panels[f"{kind} {name}"] = overlay_score(grey, score)
     return panels
 
 
@@ -143,7 +136,7 @@ class ScoreMapVisualizer(Visualizer):
     It takes the place of MMOCR's ``TextDetLocalVisualizer`` in a config and works with any text
     detector. Score maps are shown where there are any: the predicted ones with
     ``model.det_head.postprocessor.keep_score_maps=True``, those generated from the annotation
-    where the pipeline loads characters.
+    where the pipeline loads characters, for CRAFT, or beside predicted ones, for DB.
 
     Args:
         name (str): Name of the instance.

@@ -19,6 +19,8 @@ from mmengine.structures import InstanceData, PixelData
 from mmocr.structures import TextDetDataSample
 
 from mmtextplug.craft.loss import CRAFTModuleLoss
+from mmtextplug.db.targets import db_targets
+from mmtextplug.visualization.draw import overlay_score
 from mmtextplug.visualization.scene import Scene, _stride, generate_maps, read_scene
 from mmtextplug.visualization.score_maps import (
     ANNOTATED_COLOUR,
@@ -158,6 +160,48 @@ def test_boxes_serve_where_there_are_no_polygons():
     scene = read_scene(sample_of(gt_instances=instances), (40, 60))
     np.testing.assert_array_equal(scene.annotated, [box(1, 2, 5, 8)])
     assert scene.generated is None
+
+
+DB_KINDS = ("probability", "threshold", "binary")
+
+
+def test_db_maps_are_shown_beside_their_targets():
+    # A word of 60 x 20 in an image of 80 x 100, seen by the network at twice the size, with maps
+    # at half of that: at the image's own size.
+    word = box(10, 20, 70, 40)
+    maps = PixelData(data=torch.rand(3, 80, 100), metainfo=dict(kinds=DB_KINDS))
+    sample = sample_of(
+        (160, 200), gt_instances=annotation([(word, None), (word + 30, None)], [False, True]),
+        pred_score_maps=maps,
+    )  # fmt: skip
+    scene = read_scene(sample, (80, 100))
+    assert scene.kinds == DB_KINDS
+    np.testing.assert_array_equal(scene.predicted, maps.data.numpy())
+    targets = db_targets([word], [False], (80, 100))
+    for map_, target in zip(scene.generated, (targets.kernel, targets.threshold, targets.kernel)):
+        np.testing.assert_array_equal(map_, target[0].numpy())
+    assert scene.generated[0].sum() > 100
+    # Words lower than 8 pixels of the network's input have no targets: here 4 of the image.
+    low = sample_of(
+        (160, 200), gt_instances=annotation([(box(10, 20, 70, 23.9), None)]), pred_score_maps=maps
+    )
+    assert not read_scene(low, (80, 100)).generated[0].any()
+    low.gt_instances = annotation([(box(10, 20, 70, 24.1), None)])
+    assert read_scene(low, (80, 100)).generated[0].any()
+
+
+def test_only_the_db_maps_that_were_predicted_are_shown():
+    maps = PixelData(data=torch.rand(1, 40, 60), metainfo=dict(kinds=("probability",)))
+    sample = sample_of(gt_instances=annotation([PAIR]), pred_score_maps=maps)
+    scene = read_scene(sample, (40, 60))
+    assert scene.predicted.shape == scene.generated.shape == (1, 40, 60)
+    drawn = draw_scene(np.zeros((400, 600, 3), np.uint8), scene, captions=False)
+    assert drawn.shape == (400 * 2 + 4, 600 * 2 + 4, 3)
+    # The left panel of the second row is the probability.
+    expected = overlay_score(np.zeros((400, 600), np.uint8), scene.predicted[0])
+    np.testing.assert_array_equal(drawn[404:, :600], expected)
+    assert read_scene(sample, (40, 60), gt=False).generated is None
+    assert read_scene(sample_of(pred_score_maps=maps), (40, 60)).generated is None
 
 
 FULL = Scene(
