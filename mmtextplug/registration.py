@@ -64,6 +64,18 @@ COMPONENTS = (
     Component(
         "datasets.transforms.warp", "TRANSFORMS", ("RandomTextWarp", "ResizeLongSide"), _TRANSFORMS
     ),
+    Component("db.backbone", "MODELS", ("DeformableResNet",), _MMDET_MODEL),
+    Component("db.head", "MODELS", ("DifferentiableBinarizationHead",), _MMOCR_MODEL),
+    Component("db.labels", "TRANSFORMS", ("DifferentiableBinarizationLabels",), _TRANSFORMS),
+    Component("db.loss", "MODELS", ("DifferentiableBinarizationLoss",), _MMOCR_MODEL),
+    Component(
+        "db.pixel_losses",
+        "MODELS",
+        ("BatchDiceLoss", "MaskedFocalWithLogitsLoss", "MaskedL1Loss", "MinedBCEWithLogitsLoss"),
+    ),
+    Component(
+        "db.postprocessor", "MODELS", ("DifferentiableBinarizationPostprocessor",), _MMOCR_MODEL
+    ),
     Component("evaluation.grouped_voc", "METRICS", ("GroupedVOCMetric",), _MMDET_METRIC),
     Component("mining.assigner", "TASK_UTILS", ("RegionAwareMaxIoUAssigner",), _MMDET_MODEL),
     Component("mining.ohem_sampler", "TASK_UTILS", ("RoIOHEMSampler",), _MMDET_MODEL),

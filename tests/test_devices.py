@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from mmengine.structures import InstanceData
+from mmocr.structures import TextDetDataSample
 
 from mmtextplug.craft.loss import score_map_loss
 from mmtextplug.craft.targets import WordLabels, draw_score_maps
+from mmtextplug.db.loss import DifferentiableBinarizationLoss
+from mmtextplug.db.targets import db_targets
 from mmtextplug.mining.select import hard_select
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -34,6 +38,48 @@ def test_maps_and_loss_equal_those_of_the_cpu() -> None:
         for p, maps in ((prediction, here), (prediction.cuda(), there))
     ]
     torch.testing.assert_close(*losses)
+
+
+def words(count: int, seed: int = 0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    box = np.array([[0, 0], [40, 3], [38, 18], [-2, 15]], np.float32)
+    return [np.add(box, shift).astype(np.float32) for shift in rng.uniform(-10, 120, (count, 2))]
+
+
+def test_db_targets_equal_those_of_the_cpu() -> None:
+    ignored = np.arange(60) % 5 == 0
+    options = dict(batch_index=np.arange(60) % 3, batch_size=3)
+    here = db_targets(words(60), ignored, (128, 128), **options)
+    for flags in (ignored, torch.from_numpy(ignored).cuda()):
+        there = db_targets(words(60), flags, (128, 128), **options, device="cuda")
+        for name in ("kernel", "mask", "threshold_mask"):
+            assert torch.equal(getattr(there, name).cpu(), getattr(here, name)), name
+        torch.testing.assert_close(there.threshold.cpu(), here.threshold, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["released", "paper"])
+def test_db_loss_never_makes_the_host_wait(preset) -> None:
+    loss = DifferentiableBinarizationLoss(preset)
+    batch = []
+    for seed in range(2):
+        sample = TextDetDataSample(metainfo=dict(img_shape=(128, 128 - 32 * seed)))
+        sample.set_metainfo(dict(batch_input_shape=(128, 128)))
+        instances = InstanceData()
+        instances.polygons = words(20, seed)
+        instances.ignored = (torch.arange(20) % 5 == 0).cuda()
+        sample.gt_instances = instances
+        batch.append(sample)
+    here = [torch.randn(2, 128, 128), torch.rand(2, 128, 128)]
+    there = [p.cuda().requires_grad_() for p in here]
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        losses = loss(there, batch)
+        sum(value for name, value in losses.items() if name.startswith("loss")).backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for name, value in loss(here, batch).items():
+        assert losses[name].item() == pytest.approx(value.item(), rel=1e-4), name
 
 
 def test_selection_equals_that_of_the_cpu() -> None:

@@ -1,0 +1,4 @@
+# DBNet with a deformable ResNet-50 on Total-Text, with the authors' score threshold.
+_base_ = ["_base_/dbnet_resnet50-dcnv2_fpnc.py", "_base_/totaltext.py"]
+
+model = dict(det_head=dict(postprocessor=dict(_base_.postprocessor, min_text_score=0.6)))

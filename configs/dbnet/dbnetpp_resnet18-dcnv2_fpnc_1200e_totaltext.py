@@ -1,0 +1,4 @@
+# DBNet++ with a deformable ResNet-18 on Total-Text, with the score threshold of the authors' DBNet.
+_base_ = ["_base_/dbnetpp_resnet18-dcnv2_fpnc.py", "_base_/totaltext.py"]
+
+model = dict(det_head=dict(postprocessor=dict(_base_.postprocessor, min_text_score=0.7)))
