@@ -10,8 +10,12 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import InstanceData
+from mmocr.structures import TextDetDataSample
 
 from mmtextplug import launch
 from mmtextplug.datasets.char_text import CharTextDataset
@@ -94,3 +98,34 @@ def test_hard_example_mining_as_shown(tmp_path: Path) -> None:
     assert {f"Mining{name}" for name in heads} == {
         name for component in COMPONENTS for name in component.names if name.endswith("RoIHead")
     }
+
+
+def test_differentiable_binarization_as_shown(tmp_path: Path) -> None:
+    whole, part = (b for b in blocks("python") if "DifferentiableBinarizationLoss" in b)
+    (tmp_path / "dbnet.py").write_text(whole)
+    cfg = launch.load_config(str(tmp_path / "dbnet.py"))
+    assert launch.unknown_types(cfg) == []
+    cfg.model.backbone.init_cfg = None
+    namespace: dict = {}
+    exec(part, namespace)  # the second example replaces parts of the loss
+    with DefaultScope.overwrite_default_scope("mmocr"):
+        model = MODELS.build(cfg.model)
+        replaced = MODELS.build(namespace["module_loss"])
+    assert type(model.det_head).__name__ == "DBHead"
+    sample = TextDetDataSample(metainfo=dict(img_shape=(64, 64)))
+    sample.gt_instances = InstanceData(
+        polygons=[np.array([8, 8, 56, 8, 56, 40, 8, 40], np.float32)],
+        ignored=torch.zeros(1, dtype=torch.bool),
+    )
+    image = torch.randint(256, (3, 64, 64), dtype=torch.uint8)
+    for loss in (model.det_head.module_loss, replaced):
+        assert type(loss).__name__ == "DifferentiableBinarizationLoss"
+        model.det_head.module_loss = loss
+        data = {"inputs": [image] * 2, "data_samples": [sample] * 2}
+        losses = model(**model.data_preprocessor(data, training=True), mode="loss")
+        total, _ = model.parse_losses(losses)
+        total.backward()
+        assert 0 < total.item() < 60
+    assert type(replaced.loss_prob).__name__ == "MaskedFocalWithLogitsLoss"
+    assert type(replaced.loss_db).__name__ == "MinedBCEWithLogitsLoss"
+    assert replaced.loss_thr.beta == 0.1
