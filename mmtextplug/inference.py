@@ -21,6 +21,7 @@ from mmtextplug import launch
 from mmtextplug.checkpoint import load_weights
 from mmtextplug.craft.char_split import word_characters
 from mmtextplug.craft.weights import load_craft_weights, official_weights
+from mmtextplug.visualization.scene import CRAFT_KINDS
 
 OFFICIAL = dict(
     default_scope="mmocr",
@@ -62,15 +63,15 @@ class Detection:
             asked for.
         scores: ``(N,)`` float32 in [0, 1].
         chars: ``N`` float32 arrays ``(n, 4, 2)`` in reading order; None if not asked for.
-        region, affinity: ``(h, w)`` float32 score maps over the whole image; None if the detector
-            has none.
+        score_maps: ``(h, w)`` float32 maps over the whole image by their kinds: 'region' and
+            'affinity' of CRAFT; 'probability', 'threshold' and 'binary' of DB, if asked for; None
+            if there are none.
     """
 
     polygons: list[np.ndarray]
     scores: np.ndarray
     chars: list[np.ndarray] | None = None
-    region: np.ndarray | None = None
-    affinity: np.ndarray | None = None
+    score_maps: dict[str, np.ndarray] | None = None
 
 
 class TextDetector:
@@ -112,6 +113,7 @@ class TextDetector:
         *,
         device: str | torch.device = "cpu",
         polygons: bool | None = None,
+        score_maps: bool = False,
         text_threshold: float | None = None,
         link_threshold: float | None = None,
         low_text: float | None = None,
@@ -125,6 +127,7 @@ class TextDetector:
             checkpoint (str | Path, optional): Its weights. Default: the official ones.
             device (str | torch.device): Where the model runs.
             polygons (bool, optional): Outlines that follow curved words, instead of boxes.
+            score_maps (bool): Whether DB's maps are wanted, too; CRAFT's are always there.
             text_threshold, link_threshold, low_text (float, optional): See `CRAFTPostprocessor`.
             long_side (int, optional), magnification (float, optional): See `ResizeLongSide`.
                 None leaves what the config says, here and above.
@@ -139,15 +142,20 @@ class TextDetector:
             config = launch.load_config(str(config))
         scope = config.get("default_scope") or "mmocr"
         settings = {
-            "text_repr_type": None if polygons is None else "poly" if polygons else "quad",
             "text_threshold": text_threshold,
             "link_threshold": link_threshold,
             "low_text": low_text,
         }
         model = ConfigDict(config.model.to_dict())
         post = model.get("det_head", {}).get("postprocessor", {})
+        if polygons is not None:
+            if "type" not in post:
+                raise ValueError("polygons: this config has no det_head.postprocessor to ask")
+            post.text_repr_type = "poly" if polygons else "quad"
         _override(post, settings, "CRAFTPostprocessor")
-        if post.get("type") == "CRAFTPostprocessor":
+        if post.get("type") == "CRAFTPostprocessor" or (
+            score_maps and post.get("type") == "DifferentiableBinarizationPostprocessor"
+        ):
             post.keep_score_maps = True
         pipeline = photo_pipeline(config)
         resize = [step for step in pipeline if step["type"] == "ResizeLongSide"]
@@ -168,8 +176,18 @@ class TextDetector:
 
     @property
     def has_score_maps(self) -> bool:
-        """Whether region and affinity scores come with the words."""
-        return bool(getattr(self.model.det_head.postprocessor, "keep_score_maps", False))
+        """Whether score maps come with the words."""
+        return bool(getattr(self._postprocessor, "keep_score_maps", False))
+
+    @property
+    def finds_characters(self) -> bool:
+        """Whether there is a region score to find characters by."""
+        return self.has_score_maps and type(self._postprocessor).__name__ == "CRAFTPostprocessor"
+
+    @property
+    def _postprocessor(self) -> object:
+        # MMDetection's models, wrapped by MMOCR, have none.
+        return getattr(getattr(self.model, "det_head", None), "postprocessor", None)
 
     def detect(
         self, images: Sequence[np.ndarray], *, chars: bool = False, batch_size: int = 1
@@ -243,18 +261,20 @@ def _detection(sample: BaseDataElement, chars: bool) -> Detection:
     words = sample.pred_instances.numpy()
     polygons = [np.asarray(p, np.float32).reshape(-1, 2) for p in words.polygons]
     scores = np.asarray(words.get("scores", np.ones(len(polygons))), np.float32)
-    if "pred_score_maps" not in sample:
-        if chars:
-            raise ValueError("characters need a region score: this detector is not a CRAFT")
-        return Detection(polygons, scores)
-    region, affinity = sample.pred_score_maps.data.cpu().numpy()
+    maps = None
+    if "pred_score_maps" in sample:
+        kinds = sample.pred_score_maps.get("kinds", CRAFT_KINDS)
+        maps = dict(zip(kinds, sample.pred_score_maps.data.cpu().numpy()))
     found = None
     if chars:
+        if maps is None or "region" not in maps:
+            raise ValueError("characters need a region score: this detector is not a CRAFT")
+        region = maps["region"]
         # The map's stride is a power of two; the last column may stick out of the image.
         stride = 2 ** round(math.log2(max(sample.img_shape[:2]) / max(region.shape)))
         scale = np.array(sample.scale_factor, np.float32) / stride
         found = [word_characters(region, polygon * scale) / scale for polygon in polygons]
-    return Detection(polygons, scores, found, region, affinity)
+    return Detection(polygons, scores, found, maps)
 
 
 def _override(settings: dict, values: dict, needed: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from mmocr.models.textdet.heads.base import BaseTextDetHead
 from PIL import Image
 from torch import nn
@@ -131,9 +131,9 @@ def test_words_are_those_of_the_maps_in_pixels_of_the_photo(detector):
     np.testing.assert_allclose(np.array(found.polygons), words.boxes * 2, atol=1e-3)
     np.testing.assert_allclose(found.scores, words.scores, atol=0.01)
     np.testing.assert_allclose(centres(found.polygons), CENTRES, atol=1.5)
-    assert found.region.shape == found.affinity.shape == (60, 100)
-    np.testing.assert_allclose(found.region, halved[..., 0], atol=0.01)
-    np.testing.assert_allclose(found.affinity, halved[..., 1], atol=0.01)
+    assert found.score_maps["region"].shape == found.score_maps["affinity"].shape == (60, 100)
+    np.testing.assert_allclose(found.score_maps["region"], halved[..., 0], atol=0.01)
+    np.testing.assert_allclose(found.score_maps["affinity"], halved[..., 1], atol=0.01)
     assert found.chars is None
 
 
@@ -141,7 +141,7 @@ def test_words_are_those_of_the_maps_in_pixels_of_the_photo(detector):
 def test_large_photos_are_shrunk_and_their_words_are_not(detector, factor):
     large = cv2.resize(PAGE, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     found = detector.detect([large])[0]
-    assert max(found.region.shape) <= 320  # half of long_side
+    assert max(found.score_maps["region"].shape) <= 320  # half of long_side
     np.testing.assert_allclose(centres(found.polygons) / factor, CENTRES, atol=1.5)
 
 
@@ -168,7 +168,7 @@ def test_images_of_all_sizes_keep_their_order_and_share_batches(detector):
     assert [len(found.polygons) for found in batched] == [2, 1, 2, 0, 2, 0]
     for one, many in zip(single, batched, strict=True):
         np.testing.assert_allclose(np.array(one.polygons), np.array(many.polygons), atol=1e-4)
-        assert one.region.shape == many.region.shape
+        assert one.score_maps["region"].shape == many.score_maps["region"].shape
 
 
 def test_no_images_no_results(detector):
@@ -204,7 +204,7 @@ def test_settings_override_the_config(checkpoint):
     post = detector.model.det_head.postprocessor
     assert post.thresholds == dict(text_threshold=1.0, link_threshold=0.1, low_text=0.2)
     assert post.text_repr_type == "poly"
-    assert detector.detect([PAGE])[0].region.shape == (30, 50)
+    assert detector.detect([PAGE])[0].score_maps["region"].shape == (30, 50)
     assert PAINTED["model"]["det_head"]["postprocessor"] == dict(type="CRAFTPostprocessor")
 
 
@@ -565,8 +565,47 @@ def test_photos_go_one_by_one_where_memory_is_short(tool, monkeypatch, capsys):
 def test_score_maps_need_a_detector_that_has_them(tool, monkeypatch):
     write("x.png", PAGE)
     monkeypatch.setattr(TextDetector, "has_score_maps", False)
-    with pytest.raises(ValueError, match="need a CRAFT"):
+    with pytest.raises(ValueError, match="--chars needs a CRAFT"):
         tool("x.png", "--chars")
+    with pytest.raises(ValueError, match="--score-maps needs a post-processor of this package"):
+        tool("x.png", "--score-maps")
+
+
+DBNET = """
+_base_ = ["{root}/configs/dbnet/dbnet_resnet18_generated-text.py"]
+model = dict(det_head=dict(postprocessor=dict(min_text_score=0.0)))
+test_dataloader = dict(dataset=dict(pipeline=[
+    dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=(128, 128), keep_ratio=True),
+    dict(type="PackTextDetInputs", meta_keys=(
+        "img_path", "ori_shape", "img_shape", "scale_factor")),
+]))
+"""
+
+
+def test_a_dbnet_finds_words_and_shows_its_maps(tool, tmp_path):
+    config, weights = tmp_path / "dbnet.py", tmp_path / "dbnet.pth"
+    config.write_text(DBNET.format(root=ROOT))
+    with DefaultScope.overwrite_default_scope("mmocr"):
+        network = MODELS.build(Config.fromfile(config).model)
+    torch.manual_seed(0)
+    network.init_weights()
+    torch.save(network.state_dict(), weights)
+    write("in/x.png", PAGE)
+    flags = ["--config", str(config), "--checkpoint", str(weights)]
+    assert tool("in", *flags, "--score-maps", "--polygons") == 0
+    assert list(results()) == ["x.json"]
+    # Words, and a row of three maps under the photo.
+    picture = cv2.imread("out/x_scores.jpg")
+    assert picture.shape[0] > 2 * 100
+    detector = TextDetector.from_config(str(config), weights, score_maps=True)
+    (one,) = detector.detect([PAGE])
+    assert set(one.score_maps) == {"probability", "threshold", "binary"}
+    k = 50 * (one.score_maps["probability"] - one.score_maps["threshold"])
+    np.testing.assert_allclose(one.score_maps["binary"], 1 / (1 + np.exp(-k)), atol=1e-5)
+    assert TextDetector.from_config(str(config), weights).detect([PAGE])[0].score_maps is None
+    with pytest.raises(ValueError, match="--chars needs a CRAFT"):
+        tool("in", *flags, "--chars")
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--checkpoint", help="checkpoint file; default: the official weights")
     parser.add_argument("--polygons", action="store_true", help="outlines that follow curved words")
     parser.add_argument("--chars", action="store_true", help="find characters, too")
-    parser.add_argument("--score-maps", action="store_true", help="draw region and affinity scores")
+    parser.add_argument("--score-maps", action="store_true", help="draw the score maps, too")
     parser.add_argument("--text-threshold", type=_share, metavar="T", help="least peak of a word")
     parser.add_argument("--link-threshold", type=_share, metavar="T", help="links characters above")
     parser.add_argument("--low-text", type=_share, metavar="T", help="text is above it")
@@ -139,7 +139,8 @@ def write_results(job: Job, args: argparse.Namespace) -> int:
     write_picture(stem.with_name(stem.name + ending), picture)
     if args.score_maps:
         # As ScoreMapVisualizer draws them.
-        scene = Scene(predicted=np.stack([found.region, found.affinity]))
+        kinds, maps = zip(*found.score_maps.items())
+        scene = Scene(predicted=np.stack(maps), kinds=kinds)
         write_picture(stem.with_name(f"{stem.name}_scores.jpg"), draw_scene(image, scene))
     # Last: where the JSON is, the photo is done.
     text = json.dumps(as_json(job), ensure_ascii=False)
@@ -224,13 +225,17 @@ def main() -> int:
     jobs = [Job(path, name) for path, name in found]
     names = "checkpoint device text_threshold link_threshold low_text long_side magnification"
     settings = {name: getattr(args, name) for name in names.split()}
-    settings["polygons"] = args.polygons or None
+    settings |= {"polygons": args.polygons or None, "score_maps": args.score_maps}
     if args.config:
         detector = TextDetector.from_config(args.config, **settings)
     else:
         detector = TextDetector.official(**settings)
-    if (args.chars or args.score_maps) and not detector.has_score_maps:
-        raise ValueError(f"{args.config}: --chars and --score-maps need a CRAFT; leave them out")
+    if args.chars and not detector.finds_characters:
+        raise ValueError(f"{args.config}: --chars needs a CRAFT; leave it out")
+    if args.score_maps and not detector.has_score_maps:
+        raise ValueError(
+            f"{args.config}: --score-maps needs a post-processor of this package; leave it out"
+        )
     args.out.mkdir(parents=True, exist_ok=True)
 
     start = time.perf_counter()
