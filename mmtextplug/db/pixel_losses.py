@@ -46,7 +46,7 @@ def mined_bce_with_logits(
     error = binary_cross_entropy_with_logits(logits, target, reduction="none")
     shape = (1, -1) if pool == "batch" else (len(logits), -1)
     positive = (target > 0.5) & mask
-    count = positive.reshape(shape).sum(1)
+    count = positive.reshape(shape).count_nonzero(1)
     # As many as hard_select's own ratio gives; the tiny term keeps 0.3 * 10 at 3.
     quota = (count.double() * negative_ratio + 1e-6).floor().long()
     selected = hard_select(
@@ -56,7 +56,7 @@ def mined_bce_with_logits(
         k=torch.where(count > 0, quota, fallback_negatives),
     )
     chosen = torch.where(selected, error.reshape(shape), error.new_zeros(()))
-    mean = (chosen.sum(1) / selected.sum(1).clamp(min=1)).mean()
+    mean = (chosen.sum(1) / selected.count_nonzero(1).clamp(min=1)).mean()
     # Mining passes over what is not finite: without this the loss would be finite, and its
     # gradient not.
     return mean + 0 * logits.sum()
@@ -117,7 +117,7 @@ def masked_l1(prediction: Tensor, target: Tensor, mask: Tensor, *, beta: float =
 
 
 def _masked_mean(error: Tensor, mask: Tensor) -> Tensor:
-    return torch.where(mask, error, 0 * error).sum() / mask.sum().clamp(min=1)
+    return torch.where(mask, error, 0 * error).sum() / mask.count_nonzero().clamp(min=1)
 
 
 @MODELS.register_module()

@@ -89,7 +89,7 @@ def hard_select(
     keys = keys.masked_fill(~eligible, float("-inf"))
     rows = keys if score.dim() == 2 else keys[None]
     if group is None:
-        counts = forced.view(rows.shape).sum(1)
+        counts = forced.view(rows.shape).count_nonzero(1)
         quota = _quota(counts, k, ratio, min_k, max_k, rows.shape[1])
         if pool == "all":
             rows, quota = rows.reshape(1, -1), quota.sum()[None]

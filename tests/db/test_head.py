@@ -204,8 +204,18 @@ def saturate(head: nn.Module) -> None:
             branch[6].bias.zero_()
 
 
+def skip_unless_cpus_convolve(dtype: torch.dtype) -> None:
+    """Older releases of PyTorch convolve halves on GPUs alone."""
+    x = torch.zeros(1, 1, 2, 2, dtype=dtype)
+    try:
+        nn.ConvTranspose2d(1, 1, 2, 2).to(dtype)(nn.Conv2d(1, 1, 1).to(dtype)(x))
+    except RuntimeError as error:
+        pytest.skip(str(error))
+
+
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_halves_stay_finite_at_the_ends_of_the_range(dtype):
+    skip_unless_cpus_convolve(dtype)
     head = make()
     saturate(head)
     head = head.to(dtype)
@@ -224,6 +234,7 @@ def test_halves_stay_finite_at_the_ends_of_the_range(dtype):
 
 
 def test_mmocrs_formula_is_not_finite_there():
+    skip_unless_cpus_convolve(torch.float16)
     head = theirs()
     saturate(head)
     head = head.to(torch.float16)

@@ -139,6 +139,11 @@ def test_maps_at_another_stride():
     np.testing.assert_array_equal(targets.mask[0].numpy()[sure], mask[sure])
     np.testing.assert_array_equal(targets.threshold_mask[0].numpy()[sure], border[sure])
     np.testing.assert_allclose(targets.threshold[0].numpy(), threshold, rtol=0, atol=1e-5)
+    # Narrower one way than the other.
+    squeezed, _ = DifferentiableBinarizationLoss().get_targets(batch, (48, 32))
+    flat = np.reshape(WORD, (-1, 2)) * [0.5, 1.0]
+    kernel, *_, sure = literal_targets([flat], [False], (48, 32))
+    np.testing.assert_array_equal(squeezed.kernel[0].numpy()[sure], kernel[sure])
     # The least side is told in pixels of the input.
     low = sample([4, 4, 40, 4, 40, 13, 4, 13], batch_input_shape=SIZE)
     assert DifferentiableBinarizationLoss().get_targets([low], (24, 32))[0].kernel.any()
