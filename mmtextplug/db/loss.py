@@ -11,7 +11,8 @@ from mmocr.models.textdet.module_losses.base import BaseTextDetModuleLoss
 from mmocr.structures import TextDetDataSample
 from torch import Tensor
 
-from mmtextplug.db.shapes import FAULTS, TextPolygons, text_polygons
+from mmtextplug.db.pixel_losses import at_least_float
+from mmtextplug.db.shapes import FAULTS, TextPolygons, checked_settings, text_polygons
 from mmtextplug.db.targets import DBTargets, draw_db_targets
 from mmtextplug.frames import image_frame, outside_frames, padded_size
 from mmtextplug.geometry import to_device
@@ -36,7 +37,8 @@ PRESETS = {
 }
 """What is published: 'paper', ``L_s + alpha L_b + beta L_t`` with alpha 1 and beta 10, binary
 cross-entropy with 1 : 3 mining for P and B; 'released', as the authors' code and MMOCR's have it,
-5 times cross-entropy for P, Dice for B, 10 times L1 for T."""
+5 times cross-entropy for P, Dice for B, 10 times L1 for T. Not published is that both learn from
+batches without text, too (``fallback_negatives``)."""
 
 
 @MODELS.register_module()
@@ -46,8 +48,9 @@ class DifferentiableBinarizationLoss(BaseTextDetModuleLoss):
     It takes the place of MMOCR's ``DBModuleLoss`` in a ``DBHead``. Targets are drawn on the device
     of the prediction, at its size, from ``gt_instances.polygons`` (see `db_targets`), or taken from
     ``gt_db_targets`` if ``DifferentiableBinarizationLabels`` drew them. The samples stay as they
-    are. Beyond an image, where it was padded or warped, nothing is trained. All is computed in
-    float32 (or float64, if the prediction is).
+    are. Beyond an image that a batch pads or ``RandomTextWarp`` moves, nothing is trained; what a
+    ``Pad`` in the pipeline adds is part of the image. All is computed in float32 (or float64, if
+    the prediction is).
 
     Args:
         preset (str): 'released' or 'paper', see `PRESETS`; the settings it stands for can be
@@ -62,7 +65,7 @@ class DifferentiableBinarizationLoss(BaseTextDetModuleLoss):
             network's input, are not trained on.
 
     Raises:
-        ValueError: If the preset is unknown.
+        ValueError: If the preset is unknown or a number is out of its range.
     """
 
     def __init__(
@@ -99,9 +102,13 @@ class DifferentiableBinarizationLoss(BaseTextDetModuleLoss):
         self.loss_db = MODELS.build(chosen["loss_db"])
         self.loss_thr = MODELS.build(chosen["loss_thr"])
         self.weights = {name: chosen[f"weight_{name}"] for name in ("prob", "db", "thr")}
+        if not k > 0 or min(self.weights.values()) < 0:
+            raise ValueError(
+                f"DifferentiableBinarizationLoss: k={k} must be positive and no weight negative: "
+                f"{self.weights}"
+            )
         self.k = k
-        self.shrink_ratio, self.min_side = shrink_ratio, min_side
-        self.thresholds = dict(thr_min=thr_min, thr_max=thr_max)
+        self.settings = checked_settings(shrink_ratio, thr_min, thr_max, min_side)
 
     def forward(
         self, predictions: Sequence[Tensor], data_samples: Sequence[TextDetDataSample]
@@ -117,22 +124,27 @@ class DifferentiableBinarizationLoss(BaseTextDetModuleLoss):
             dict[str, Tensor]: ``loss_prob``, ``loss_db`` and ``loss_thr`` to be summed;
             ``unusable_words`` and ``small_words``, how many of this batch were not trained on, to
             be logged.
+
+        Raises:
+            ValueError: If the maps have other shapes, or there is not one for each sample.
         """
-        # Autocast would put sums over maps in half precision.
-        with torch.autocast(device_type=predictions[0].device.type, enabled=False):
-            logits, threshold = (_at_least_float(map_) for map_ in predictions[:2])
-            targets, counts = self.get_targets(data_samples, logits.shape[1:], logits.device)
-            binary = self.k * (logits.sigmoid() - threshold)
-            kernel, mask = targets.kernel, targets.mask
-            losses = {
-                "loss_prob": _applied(self.loss_prob, logits, kernel, mask),
-                "loss_db": _applied(self.loss_db, binary, kernel, mask),
-                "loss_thr": self.loss_thr(threshold, targets.threshold, targets.threshold_mask),
-            }
-            losses = {
-                f"loss_{name}": w * losses[f"loss_{name}"] for name, w in self.weights.items()
-            }
-        return {**losses, **counts}
+        logits, threshold = (at_least_float(plane) for plane in predictions[:2])
+        if logits.dim() != 3 or logits.shape != threshold.shape or len(logits) != len(data_samples):
+            raise ValueError(
+                "DifferentiableBinarizationLoss: logits of P and values of T must be (B, H, W) for "
+                f"B samples; got {tuple(logits.shape)} and {tuple(threshold.shape)} for "
+                f"{len(data_samples)} samples"
+            )
+        targets, counts = self.get_targets(data_samples, logits.shape[1:], logits.device)
+        binary = self.k * (logits.sigmoid() - threshold)
+        kernel, mask = targets.kernel, targets.mask
+        losses = {
+            "prob": _applied(self.loss_prob, logits, kernel, mask),
+            "db": _applied(self.loss_db, binary, kernel, mask),
+            "thr": self.loss_thr(threshold, targets.threshold, targets.threshold_mask),
+        }
+        weighted = {f"loss_{name}": self.weights[name] * loss for name, loss in losses.items()}
+        return {**weighted, **counts}
 
     def get_targets(
         self,
@@ -144,17 +156,19 @@ class DifferentiableBinarizationLoss(BaseTextDetModuleLoss):
 
         Raises:
             KeyError: If a sample has no polygons.
+            ValueError: If maps that the data workers drew are not what is asked for.
         """
         device = torch.device(device)
         if all("gt_db_targets" in sample for sample in data_samples):
-            return _stored_targets(data_samples, size, device), {}
+            return self._stored_targets(data_samples, size, device), {}
         shapes = self._measured(data_samples, size)
         ignored = torch.cat([to_device(_ignored(sample), device) for sample in data_samples])
         targets = draw_db_targets(
             shapes,
             ignored,
             size,
-            **self.thresholds,
+            thr_min=self.settings["thr_min"],
+            thr_max=self.settings["thr_max"],
             batch_size=len(data_samples),
             device=device,
         )
@@ -183,10 +197,39 @@ class DifferentiableBinarizationLoss(BaseTextDetModuleLoss):
         rows = padded_size(data_samples[0])[0]
         return text_polygons(
             polygons,
-            shrink_ratio=self.shrink_ratio,
-            min_side=self.min_side * size[0] / rows,
+            shrink_ratio=self.settings["shrink_ratio"],
+            min_side=self.settings["min_side"] * size[0] / rows,
             batch_index=image,
         )
+
+    def _stored_targets(
+        self,
+        data_samples: Sequence[TextDetDataSample],
+        size: tuple[int, int],
+        device: torch.device,
+    ) -> DBTargets:
+        """Maps that were drawn in the data workers, put together; nothing is trained beyond."""
+        full = (len(data_samples), *size)
+        types = (torch.float32, torch.bool) * 2
+        batch = DBTargets(*(torch.zeros(full, dtype=dtype, device=device) for dtype in types))
+        for number, sample in enumerate(data_samples):
+            stored = sample.gt_db_targets
+            height, width = (
+                -(-inner * side // outer)
+                for inner, side, outer in zip(sample.img_shape, size, padded_size(sample))
+            )
+            drawn, settings = tuple(stored.kernel.shape[1:]), stored.get("settings")
+            if drawn != (height, width) or settings != self.settings:
+                raise ValueError(
+                    f"{sample.get('img_path', 'a sample')}: DifferentiableBinarizationLabels drew "
+                    f"maps of {drawn} with {settings}, but the loss wants {(height, width)} with "
+                    f"{self.settings}. Give the labels the network's stride, and both the same "
+                    "settings."
+                )
+            for name, maps in zip(DBTargets._fields, batch):
+                plane = torch.as_tensor(getattr(stored, name)[0])
+                maps[number, :height, :width] = to_device(plane, device)
+        return batch
 
 
 def _scaled(
@@ -200,10 +243,6 @@ def _scaled(
     return points * np.resize([size[1] / columns, size[0] / rows], points.shape)
 
 
-def _at_least_float(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
-
-
 def _applied(loss: torch.nn.Module, logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     on_logits = "WithLogits" in type(loss).__name__
     return loss(logits if on_logits else logits.sigmoid(), target, mask)
@@ -213,22 +252,3 @@ def _ignored(sample: TextDetDataSample) -> Tensor:
     words = sample.gt_instances
     ignored = words.get("ignored")
     return torch.as_tensor([False] * len(words.polygons) if ignored is None else ignored).bool()
-
-
-def _stored_targets(
-    data_samples: Sequence[TextDetDataSample], size: tuple[int, int], device: torch.device
-) -> DBTargets:
-    """Maps that were drawn in the data workers, put together; nothing is trained beyond them."""
-    full = (len(data_samples), *size)
-    batch = DBTargets(
-        *(
-            torch.zeros(full, dtype=dtype, device=device)
-            for dtype in (torch.float32, torch.bool) * 2
-        )
-    )
-    for number, sample in enumerate(data_samples):
-        for name, maps in zip(DBTargets._fields, batch):
-            stored = to_device(torch.as_tensor(getattr(sample.gt_db_targets, name)[0]), device)
-            height, width = (min(a, b) for a, b in zip(stored.shape, size))
-            maps[number, :height, :width] = stored[:height, :width]
-    return batch

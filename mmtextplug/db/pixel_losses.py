@@ -42,6 +42,7 @@ def mined_bce_with_logits(
     Returns:
         Tensor: Scalar; 0 if no pixel counts; NaN as soon as a logit is not finite.
     """
+    logits = at_least_float(logits)
     target = target.to(logits)
     error = binary_cross_entropy_with_logits(logits, target, reduction="none")
     shape = (1, -1) if pool == "batch" else (len(logits), -1)
@@ -75,6 +76,7 @@ def focal_with_logits(
     Returns:
         Tensor: Scalar.
     """
+    logits = at_least_float(logits)
     target = target.to(logits)
     error = binary_cross_entropy_with_logits(logits, target, reduction="none")
     # As a logarithm: a power between 0 and 1 has no gradient at 0.
@@ -94,6 +96,7 @@ def dice(prediction: Tensor, target: Tensor, mask: Tensor, *, eps: float = 1e-6)
     Returns:
         Tensor: Scalar in [0, 1].
     """
+    prediction = at_least_float(prediction)
     target = torch.where(mask, target.to(prediction), prediction.new_zeros(()))
     # A product would let what is not finite pass through the mask as NaN in the gradient alone.
     prediction = torch.where(mask, prediction, 0 * prediction)
@@ -112,8 +115,14 @@ def masked_l1(prediction: Tensor, target: Tensor, mask: Tensor, *, beta: float =
     Returns:
         Tensor: Scalar.
     """
+    prediction = at_least_float(prediction)
     error = smooth_l1_loss(prediction, target.to(prediction), reduction="none", beta=beta)
     return _masked_mean(error, mask)
+
+
+def at_least_float(tensor: Tensor) -> Tensor:
+    """In float32, unless it is finer: sums over a map overflow halves."""
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
 
 
 def _masked_mean(error: Tensor, mask: Tensor) -> Tensor:
@@ -128,7 +137,7 @@ class MinedBCEWithLogitsLoss(nn.Module):
         negative_ratio, fallback_negatives, pool: See there.
 
     Raises:
-        ValueError: If ``pool`` is not 'batch' or 'image'.
+        ValueError: If ``pool`` is not 'batch' or 'image', or a number is negative.
     """
 
     def __init__(
@@ -137,6 +146,11 @@ class MinedBCEWithLogitsLoss(nn.Module):
         super().__init__()
         if pool not in _POOLS:
             raise ValueError(f"MinedBCEWithLogitsLoss: pool must be one of {_POOLS}, got {pool!r}")
+        if not (negative_ratio >= 0 and fallback_negatives >= 0):
+            raise ValueError(
+                f"MinedBCEWithLogitsLoss: negative_ratio={negative_ratio} and fallback_negatives="
+                f"{fallback_negatives} must be 0 or more"
+            )
         self.options = dict(
             negative_ratio=negative_ratio, fallback_negatives=fallback_negatives, pool=pool
         )

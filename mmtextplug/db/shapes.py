@@ -53,6 +53,22 @@ class TextPolygons:
         return low, high
 
 
+def checked_settings(
+    shrink_ratio: float, thr_min: float, thr_max: float, min_side: float
+) -> dict[str, float]:
+    """What targets are drawn by, as a dict.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+    if not (0 <= shrink_ratio < 1 and 0 <= thr_min < thr_max <= 1 and 0 <= min_side < np.inf):
+        raise ValueError(
+            f"DB's targets: shrink_ratio={shrink_ratio} must be in [0, 1), thr_min={thr_min} less "
+            f"than thr_max={thr_max}, both in [0, 1], and min_side={min_side} 0 or more"
+        )
+    return dict(shrink_ratio=shrink_ratio, thr_min=thr_min, thr_max=thr_max, min_side=min_side)
+
+
 def text_polygons(
     polygons: Sequence[np.ndarray],
     *,

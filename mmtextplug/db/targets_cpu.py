@@ -2,8 +2,7 @@
 
 An edge matters to the distance only within the offset D of it: on each row that is one interval,
 known in closed form, so that a pixel is visited by the few edges near it. What is inside is told
-by winding numbers along the row. `targets.py` has the form for other devices; tests hold both
-equal.
+by winding numbers along the row. `targets_gpu.py` has the form for GPUs; tests hold both equal.
 """
 
 from __future__ import annotations
@@ -47,7 +46,8 @@ def _loop(
                 ex, ey = points[j, 0] - left[n] - x0, points[j, 1] - y0
                 above, beyond = y - y0, y - y0 - ey
                 squared = ex * ex + ey * ey
-                if (y0 <= y) != (y0 + ey <= y):
+                # By the corner itself: y0 + ey may round to the other side of the row.
+                if (y0 <= y) != (points[j, 1] <= y):
                     cut = min(max(x0 + above * ex / ey, 0.0), float(columns))
                     winding[int(np.ceil(cut))] += 1 if ey > 0 else -1
                 # Columns within the radius: of either end, then of the line between them, which
@@ -80,7 +80,7 @@ def _loop(
                 stop = int(np.floor(min(max(high, -1.0), columns - 1.0))) + 1
                 # What lies inside lies between edges, even if these are beyond the window.
                 leftmost = min(leftmost, begin)
-                rightmost = max(rightmost, columns if low > columns else stop)
+                rightmost = max(rightmost, stop)
                 scale = 1.0 / squared if squared > 0.0 else 0.0
                 step, base = ex * scale, above * ey * scale
                 for column in range(begin, stop):

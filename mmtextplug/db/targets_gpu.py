@@ -70,10 +70,10 @@ def draw(
 
 
 class _Edges(NamedTuple):
-    """The V edges of all polygons, on the host: where they begin, what they add, whose they are."""
+    """The V edges of all polygons, on the host: where they begin and end, and whose they are."""
 
     begin: Tensor
-    step: Tensor
+    end: Tensor
     owner: Tensor
     ends: np.ndarray
 
@@ -84,8 +84,8 @@ class _Edges(NamedTuple):
         drawn = shapes.count > 0
         following[ends[drawn] - 1] = (ends - shapes.count)[drawn]
         owner = np.repeat(np.arange(len(shapes)), shapes.count)
-        step = shapes.points[following] - shapes.points
-        return cls(*(torch.from_numpy(array) for array in (shapes.points, step, owner)), ends)
+        corners = (shapes.points, shapes.points[following], owner)
+        return cls(*(torch.from_numpy(array) for array in corners), ends)
 
     def draw(
         self,
@@ -103,9 +103,10 @@ class _Edges(NamedTuple):
         own = slice(self.ends[part.start - 1] if part.start else 0, self.ends[part.stop - 1])
         owner = self.owner[own] - part.start
         # Relative to the window, where float32 is fine.
-        begin = self.begin[own] - torch.stack([windows.left, windows.top], 1)[owner]
-        step = self.step[own]
-        end = begin + step
+        origin = torch.stack([windows.left, windows.top], 1)[owner]
+        # A corner must come out the same for both of its edges: as a sum of the other end and the
+        # way from there it might lie across a row, and the crossings below would not cancel.
+        begin, end = self.begin[own] - origin, self.end[own] - origin
         low, high = torch.minimum(begin, end), torch.maximum(begin, end)
         size = (windows.height[owner], windows.width[owner])
         # The crossing of an edge with each row that it spans, its lower end left out.
@@ -120,7 +121,7 @@ class _Edges(NamedTuple):
         area = windows.area
         place = torch.stack([(area.cumsum(0) - area)[owner], windows.width[owner]], 1)
         place = to_device(place, device)
-        edge = to_device(torch.cat([begin, step], 1).float(), device)
+        edge = to_device(torch.cat([begin, end - begin], 1).float(), device)
         crossings = torch.zeros(total, dtype=torch.int32, device=device)
         for index, _, y in rows.pixels(device):
             x0, y0, ex, ey = edge[index].unbind(1)

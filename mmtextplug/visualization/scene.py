@@ -12,9 +12,9 @@ from mmtextplug.craft.targets import WordLabels, draw_score_maps, places_of
 from mmtextplug.db.targets import db_targets
 
 CRAFT_KINDS = ("region", "affinity")
-# DB's threshold runs from 0.3 to 0.7, as generated; the binary map's target is the kernel, too.
+# The binary map's target is the kernel, as the probability's is.
 DB_KINDS = ("probability", "threshold", "binary")
-# The loss leaves out lower words, in pixels of the network's input.
+# By default the loss leaves out lower words, in pixels of the network's input.
 _MIN_SIDE = 8.0
 
 
@@ -125,7 +125,7 @@ def _scale(sample: BaseDataElement, shape: tuple[int, int], size: tuple[int, int
 def generate_db_maps(
     instances: InstanceData, size: tuple[int, int], scale: np.ndarray, min_side: float
 ) -> np.ndarray:
-    """Targets of DB's maps for annotated words.
+    """Targets of DB's maps for annotated words, by the loss's default settings.
 
     Args:
         instances: ``gt_instances`` with ``polygons``; ``ignored`` is respected if present.

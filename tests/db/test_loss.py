@@ -16,6 +16,7 @@ from mmocr.structures import TextDetDataSample
 
 from mmtextplug.db.loss import DifferentiableBinarizationLoss
 from mmtextplug.db.pixel_losses import dice, masked_l1, mined_bce_with_logits
+from mmtextplug.db.targets import db_targets
 
 SIZE = (48, 64)
 WORD = [6, 6, 46, 8, 45, 28, 5, 26]
@@ -277,12 +278,35 @@ def test_maps_drawn_in_the_workers_give_the_same_loss():
     for name in ("loss_prob", "loss_db", "loss_thr"):
         assert plain[name].item() == stored[name].item()
     assert all(torch.equal(a, b) for a, b in zip(grads, others))
-    # At another stride the workers draw for that stride.
+    # At another stride the workers draw for that stride; 9 pixels of the input are enough there.
+    results["gt_polygons"][2] = np.array([4, 31, 26, 31, 26, 40, 4, 40], np.float32)
     half = TRANSFORMS.build(dict(type="DifferentiableBinarizationLabels", stride=2))
     stored = packer.transform(half.transform(dict(results)))["data_samples"]
     plain = packer.transform(results)["data_samples"]
     maps = [loss.get_targets([s], (24, 32))[0] for s in (plain, stored)]
     assert all(torch.equal(a, b) for a, b in zip(*maps))
+    assert maps[0].kernel[0, 17, 8] == 1
+    # Maps for another stride, or by other settings, are refused.
+    with pytest.raises(ValueError, match=r"a\.png: .* drew maps of \(24, 32\) .* \(48, 64\)"):
+        loss.get_targets([stored], SIZE)
+    with pytest.raises(ValueError, match="both the same settings"):
+        DifferentiableBinarizationLoss(shrink_ratio=0.5).get_targets([stored], (24, 32))
+
+
+def test_the_settings_of_targets_reach_them():
+    loss = DifferentiableBinarizationLoss(shrink_ratio=0.6, thr_min=0.1, thr_max=0.8)
+    targets, _ = loss.get_targets([sample(WORD)], SIZE)
+    expected = db_targets([WORD], [False], SIZE, shrink_ratio=0.6, thr_min=0.1, thr_max=0.8)
+    assert all(torch.equal(a, b) for a, b in zip(targets, expected))
+    assert targets.threshold.max() > 0.75
+    drawn = TRANSFORMS.build(
+        dict(type="DifferentiableBinarizationLabels", shrink_ratio=0.6, thr_min=0.1, thr_max=0.8)
+    ).transform(
+        dict(img=np.zeros((*SIZE, 3), np.uint8), gt_polygons=[np.array(WORD, np.float32)],
+             gt_ignored=np.array([False]))
+    )  # fmt: skip
+    for name, plane in expected._asdict().items():
+        np.testing.assert_array_equal(drawn["gt_db_targets"][name], plane.numpy())
 
 
 def test_beyond_what_a_warp_shows_nothing_is_trained():
@@ -305,6 +329,30 @@ def test_samples_without_polygons_are_named():
     bare = TextDetDataSample(metainfo=dict(img_shape=SIZE, img_path="photo.jpg"))
     with pytest.raises(KeyError, match=r"photo\.jpg: no polygons"):
         run(DifferentiableBinarizationLoss(), [bare])
+
+
+@pytest.mark.parametrize(
+    "wrong", [dict(k=0), dict(k=-1), dict(weight_thr=-1.0), dict(thr_min=0.8), dict(min_side=-1)]
+)
+def test_numbers_out_of_range_are_refused_when_it_is_built(wrong):
+    with pytest.raises(ValueError, match="must be"):
+        DifferentiableBinarizationLoss(**wrong)
+
+
+def test_labels_need_a_stride():
+    with pytest.raises(ValueError, match="stride=0 must be 1 or more"):
+        TRANSFORMS.build(dict(type="DifferentiableBinarizationLabels", stride=0))
+
+
+def test_maps_of_another_shape_are_refused():
+    loss, (logits, threshold) = DifferentiableBinarizationLoss(), predictions()
+    for maps, batch in (
+        ((logits[None], threshold[None]), [sample(WORD)]),
+        ((logits, threshold[:, :9]), [sample(WORD)]),
+        ((logits, threshold), [sample(WORD)] * 2),
+    ):
+        with pytest.raises(ValueError, match=r"must be \(B, H, W\) for B samples; got"):
+            loss(maps, batch)
 
 
 def test_an_unknown_preset_is_refused():

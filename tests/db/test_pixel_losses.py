@@ -154,6 +154,32 @@ def test_pictures_without_text_teach():
 
 
 @pytest.mark.parametrize("name", LOSSES)
+def test_sums_over_large_half_maps_do_not_overflow(name):
+    shape = (2, 300, 400)
+    logits = torch.full(shape, -3.0, dtype=torch.float16, requires_grad=True)
+    mask = torch.ones(shape, dtype=torch.bool)
+    target = torch.zeros(shape)
+    target[:, :10] = 1
+    loss = LOSSES[name](logits, target, mask)
+    assert loss.item() == pytest.approx(
+        LOSSES[name](logits.double(), target, mask).item(), rel=1e-3
+    )
+    loss.backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_fractions_of_positives_count_as_written():
+    # 0.3 of ten are three, whatever binary fractions make of it.
+    logits, target = torch.zeros(1, 1, 30), torch.zeros(1, 1, 30)
+    target[..., :10] = 1
+    logits.requires_grad_()
+    mined_bce_with_logits(
+        logits, target, torch.ones(1, 1, 30).bool(), negative_ratio=0.3
+    ).backward()
+    assert (logits.grad > 0).sum() == 3
+
+
+@pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_not_finite_is_not_hidden(name, bad):
     # Behind the mask, or where mining passes it over: the gradient would not be finite either.
@@ -182,6 +208,12 @@ def test_what_is_not_finite_is_not_hidden(name, bad):
 def test_modules_hand_their_options_on(config, function):
     logits, target, mask = tensors(*maps(2))
     assert MODELS.build(config)(logits, target, mask) == function(logits, target, mask)
+
+
+@pytest.mark.parametrize("wrong", [dict(negative_ratio=-1), dict(fallback_negatives=-1)])
+def test_negative_numbers_are_refused(wrong):
+    with pytest.raises(ValueError, match="must be 0 or more"):
+        MODELS.build(dict(type="MinedBCEWithLogitsLoss", **wrong))
 
 
 def test_an_unknown_pool_is_refused():

@@ -48,6 +48,10 @@ def scene(seed: int) -> tuple[list[np.ndarray], np.ndarray]:
             angle = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 14)))
             spokes = np.stack([np.cos(angle), np.sin(angle)], 1)
             polygon = centre + spokes * rng.uniform(4, 25, (len(angle), 1))
+        # Some corners on rows of pixels, others at thirds: sums of theirs round to either side.
+        if rng.random() < 0.3:
+            polygon = np.where(rng.random((len(polygon), 1)) < 0.5, polygon.round(), polygon)
+            polygon = np.round(polygon * 3) / 3
         polygons.append(polygon[::-1] if rng.random() < 0.5 else polygon)
     usable = [p for p, f in zip(polygons, text_polygons(polygons).fault) if f == 0]
     return usable, rng.random(len(usable)) < 0.3
@@ -84,10 +88,48 @@ def test_both_forms_are_equal_at_every_pixel(seed):
         assert all(torch.equal(a[0], b[number]) for a, b in zip(alone, loop))
 
 
-def test_by_hand():
+def test_a_corner_on_a_row_is_the_same_for_both_of_its_edges():
+    # As a sum of the other corner and the way from there it is not: crossings would not cancel,
+    # and all that follows would be turned inside out.
+    leaking = [
+        np.array([[13, -2 / 3], [30, -5 / 3], [30, 15], [13, 43 / 3]]),
+        np.array([[6, -55.89414526238287], [30, -56.19414526238287], [33, 38], [4, 47.3]]),
+    ]
+    for first in leaking:
+        polygons, ignored = [first, BOX + 8, BOX], [True, False, False]
+        kernel, mask, threshold, border, sure = literal_targets(polygons, ignored, (60, 60))
+        for draw in (db_targets, by_tensors):
+            drawn = draw(polygons, ignored, (60, 60))
+            np.testing.assert_array_equal(drawn.kernel[0].numpy()[sure], kernel[sure])
+            np.testing.assert_array_equal(drawn.mask[0].numpy()[sure], mask[sure])
+            np.testing.assert_array_equal(drawn.threshold_mask[0].numpy()[sure], border[sure])
+            np.testing.assert_allclose(drawn.threshold[0].numpy(), threshold, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("draw", [db_targets, by_tensors])
+@pytest.mark.parametrize(
+    ("width", "height", "offset"),
+    [(100, 20, 7), (50, 25, 7), (100, 50, 14), (150, 75, 21), (100, 100, 21), (300, 60, 21)],
+)
+def test_pixels_right_on_an_offset_belong_to_it(draw, width, height, offset):
+    # 21 w h / 50 (w + h) is whole, which rounding may miss.
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], float)
+    for left, top in ((30, 30), (31.5, 30), (30, 32.25)):
+        drawn = draw([corners + [left, top]], [False], (170, 370))
+        inside = np.zeros((170, 370))
+        first_x, first_y = (int(np.ceil(v + offset)) for v in (left, top))
+        last_x, last_y = (int(v) for v in (left + width - offset, top + height - offset))
+        inside[first_y : last_y + 1, first_x : last_x + 1] = 1
+        np.testing.assert_array_equal(drawn.kernel[0].numpy(), inside)
+        row = drawn.threshold_mask[0, int(np.ceil(top - offset)), int(left) + 3 : int(left) + 9]
+        assert row.all()
+
+
+@pytest.mark.parametrize("draw", [db_targets, by_tensors])
+def test_by_hand(draw):
     # 100 x 20: D = 7, and whole pixels lie right on it.
     box = np.array([10, 10, 110, 10, 110, 30, 10, 30], float)
-    drawn = db_targets([box], [False], (60, 130))
+    drawn = draw([box], [False], (60, 130))
     expected = np.zeros((60, 130))
     expected[17:24, 17:104] = 1
     np.testing.assert_array_equal(drawn.kernel[0].numpy(), expected)
@@ -148,7 +190,8 @@ def test_faulty_polygons_are_masked_as_far_as_they_enclose_anything():
     # What is wound around twice is inside, too.
     angle = np.arange(5) * 4 * np.pi / 5
     pentagram = 20 + 15 * np.stack([np.sin(angle), -np.cos(angle)], 1)
-    assert not db_targets([pentagram], [False], SIZE).mask[0, 20, 20]
+    for draw in (db_targets, by_tensors):
+        assert not draw([pentagram], [False], SIZE).mask[0, 20, 20]
     for empty in (
         [],
         [3, 4],

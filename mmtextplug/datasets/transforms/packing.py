@@ -43,6 +43,8 @@ class PackCharInputs(PackTextDetInputs):
         if "gt_score_maps" in results:
             sample.gt_score_maps = PixelData(data=torch.from_numpy(results["gt_score_maps"]))
         if "gt_db_targets" in results:
-            maps = {name: torch.from_numpy(m) for name, m in results["gt_db_targets"].items()}
-            sample.gt_db_targets = PixelData(**maps)
+            maps = dict(results["gt_db_targets"])
+            settings = dict(settings=maps.pop("settings"))
+            maps = {name: torch.from_numpy(plane) for name, plane in maps.items()}
+            sample.gt_db_targets = PixelData(metainfo=settings, **maps)
         return packed
