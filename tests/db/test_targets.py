@@ -115,7 +115,7 @@ def test_pixels_right_on_an_offset_belong_to_it(draw, width, height, offset):
     # 21 w h / 50 (w + h) is whole, which rounding may miss.
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], float)
     for left, top in ((30, 30), (31.5, 30), (30, 32.25)):
-        drawn = draw([corners + [left, top]], [False], (170, 370))
+        drawn = draw([np.add(corners, (left, top))], [False], (170, 370))
         inside = np.zeros((170, 370))
         first_x, first_y = (int(np.ceil(v + offset)) for v in (left, top))
         last_x, last_y = (int(v) for v in (left + width - offset, top + height - offset))
