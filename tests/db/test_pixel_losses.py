@@ -111,11 +111,16 @@ def test_l1_by_hand():
     assert smooth.item() == pytest.approx((0.2 - 0.05 + 0.5 * 0.05**2 / 0.1) / 2)
 
 
+def squashed(logits: torch.Tensor) -> torch.Tensor:
+    """Their sigmoid, in halves too, which older releases of PyTorch refuse on CPUs."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).sigmoid().to(logits.dtype)
+
+
 LOSSES = {
     "mined": mined_bce_with_logits,
     "focal": focal_with_logits,
-    "dice": lambda p, t, m: dice(p.sigmoid(), t, m),
-    "l1": lambda p, t, m: masked_l1(p.sigmoid(), t, m),
+    "dice": lambda p, t, m: dice(squashed(p), t, m),
+    "l1": lambda p, t, m: masked_l1(squashed(p), t, m),
 }
 
 
