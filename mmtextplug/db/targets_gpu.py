@@ -126,7 +126,9 @@ class _Edges(NamedTuple):
         for index, _, y in rows.pixels(device):
             x0, y0, ex, ey = edge[index].unbind(1)
             base, columns = place[index].unbind(1)
-            cut = (x0 + (y - y0) * ex / ey).ceil().long().clamp(min=0)
+            # Between the ends, however little of a fall float32 has left.
+            share = ((y - y0) / ey).nan_to_num(0.5).clamp(0, 1)
+            cut = (x0 + share * ex).ceil().long().clamp(min=0)
             turn = torch.where(ey > 0, 1, -1).to(crossings)
             crossings.scatter_add_(0, base + y * columns + cut.minimum(columns - 1), turn)
         nearest = torch.full((total,), float("inf"), device=device)
