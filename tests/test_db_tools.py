@@ -83,6 +83,14 @@ def test_targets_are_compared_with_mmocrs(tool, annotations, capsys):
     assert 0.8 < float(overlap) < 1
     (exact,) = re.findall(r"threshold, ours - exact\s+│ mean ([\d.]+), greatest ([\d.]+)", table)
     assert float(exact[0]) == float(exact[1]) == 0
+    again = re.findall(
+        r"words \d+ to \d+ px high, from kernels\s+│ MMOCR's ([\d.]+), ours ([\d.]+), "
+        r"ours, no margin ([\d.]+)", table
+    )  # fmt: skip
+    assert again
+    for theirs, ours, bare in again:
+        assert 0.4 < float(bare) < float(ours) <= 1
+        assert 0.4 < float(theirs) <= 1
     (shared,) = re.findall(r"shared rule - exact\s+│ mean [\d.]+, greatest ([\d.]+)", table)
     assert float(shared) > 0
 

@@ -29,6 +29,7 @@ model = dict(
         postprocessor=dict(
             type="DifferentiableBinarizationPostprocessor",
             text_repr_type="quad",
+            margin=0.5,
             min_text_score=0.5,
         ),
     ),

@@ -44,6 +44,8 @@ class WordRules:
         epsilon_ratio: The outline strays from the pixels' contour by at most this share of the
             contour's perimeter.
         max_candidates: So many words at most, the best by score.
+        margin: The outline is first grown by so much. It runs through the middle of the pixels on
+            the border of a component, half a pixel inside of it.
 
     Raises:
         ValueError: A rule is negative or not a number.
@@ -54,6 +56,7 @@ class WordRules:
     unclip_ratio: float = 1.5
     epsilon_ratio: float = 0.01
     max_candidates: int = 3000
+    margin: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -71,7 +74,8 @@ def find_words(
     """Words of one score map, by the rules of differentiable binarization.
 
     Pixels above the threshold form 8-connected components. The outer contour of each, simplified,
-    is offset outward by ``D' = A' * unclip_ratio / L'`` with A' and L' its area and perimeter.
+    is grown by the margin and offset outward by ``D' = A' * unclip_ratio / L'`` with A' and L' its
+    area and perimeter.
     A contour that simplifies to fewer than four points, or to an outline without area, is none.
 
     Args:
@@ -99,8 +103,9 @@ def find_words(
         epsilon_ratio=rules.epsilon_ratio,
         unclip_ratio=rules.unclip_ratio,
         min_width=rules.min_text_width,
+        margin=rules.margin,
     )
-    distance, boxes, width = offset_rectangles(outlines, rules.unclip_ratio)
+    distance, boxes, width = offset_rectangles(outlines, rules.unclip_ratio, rules.margin)
     wide = np.flatnonzero((width >= rules.min_text_width) & (width > 0))
     scores = outline_scores(prob, outlines.take(wide))
     low = outlines.low[wide]
@@ -127,7 +132,7 @@ def text_mask(prob: np.ndarray, threshold: Any) -> np.ndarray:
 
 
 def offset_rectangles(
-    outlines: Outlines, ratio: float
+    outlines: Outlines, ratio: float, margin: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rectangles of least area around outlines offset outward, without offsetting them.
 
@@ -140,17 +145,20 @@ def offset_rectangles(
     one of the two. So the hull's edges are all the directions there are to try.
 
     Args:
-        outlines: The outlines; ``D = A * ratio / L`` by the area and perimeter of each.
-        ratio: At least 0.
+        outlines: The outlines; ``D = A * ratio / L`` by the area and perimeter of each, once it is
+            grown by the margin (which adds ``L m + pi m^2`` and ``2 pi m``), and the margin on top.
+        ratio, margin: At least 0.
 
     Returns:
         tuple: ``(N,)`` float64 D, 0 where an outline has no area; ``(N, 4, 2)`` float32 corners,
         clockwise; ``(N,)`` float64 length of the shorter side, 0 where an outline has no area.
     """
-    return compiled(_rectangles)(outlines.points.astype(np.int64), outlines.starts, float(ratio))
+    return compiled(_rectangles)(
+        outlines.points.astype(np.int64), outlines.starts, float(ratio), float(margin)
+    )
 
 
-def _rectangles(points, starts, ratio):  # pragma: no cover
+def _rectangles(points, starts, ratio, margin):  # pragma: no cover
     count = len(starts) - 1
     distances = np.zeros(count)
     boxes = np.zeros((count, 4, 2), np.float32)
@@ -173,7 +181,8 @@ def _rectangles(points, starts, ratio):  # pragma: no cover
                 leftmost = i
         if area2 == 0:
             continue
-        distance = 0.5 * abs(area2) / perimeter * ratio
+        area = 0.5 * abs(area2) + margin * perimeter + math.pi * margin * margin
+        distance = area / (perimeter + 2 * math.pi * margin) * ratio + margin
         distances[n] = distance
 
         # Round the hull (Jarvis): from each corner to the one that has all others on one side.

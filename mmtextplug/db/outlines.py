@@ -55,15 +55,21 @@ class Outlines:
 
 
 def component_outlines(
-    mask: np.ndarray, *, epsilon_ratio: float, unclip_ratio: float, min_width: float
+    mask: np.ndarray,
+    *,
+    epsilon_ratio: float,
+    unclip_ratio: float,
+    min_width: float,
+    margin: float = 0.0,
 ) -> Outlines:
     """Simplified outer contours of the 8-connected components of a mask.
 
     Args:
         mask: ``(H, W)`` uint8 0/1.
         epsilon_ratio: Share of a contour's perimeter that its outline may stray.
-        unclip_ratio, min_width: A component is dropped here if its outline, offset by its area
-            times the ratio over its perimeter, cannot fill a rectangle with sides of this width.
+        unclip_ratio, min_width, margin: A component is dropped here if its outline, grown by the
+            margin and offset by its area times the ratio over its perimeter, cannot fill a
+            rectangle with sides of this width.
 
     Returns:
         Outlines: Those of at least four points.
@@ -78,10 +84,10 @@ def component_outlines(
         if parent >= 0 or len(contour) < 4:
             continue
         # A = |closed integral of x dy| <= L w / 2 for any closed curve as wide as w, and likewise
-        # for its height: that bounds D', hence the least rectangle, whose shorter side is at most
-        # the root of its area.
+        # for its height, and a margin m adds m to A / L at most: that bounds D', hence the least
+        # rectangle, whose shorter side is at most the root of its area.
         _, _, columns, rows = cv2.boundingRect(contour)
-        grow = unclip_ratio * (min(columns, rows) - 1)
+        grow = unclip_ratio * (min(columns, rows) - 1 + 2 * margin) + 2 * margin
         if math.sqrt((columns - 1 + grow) * (rows - 1 + grow)) < min_width:
             continue
         epsilon = epsilon_ratio * cv2.arcLength(contour, True)

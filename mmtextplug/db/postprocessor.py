@@ -34,6 +34,10 @@ class DifferentiableBinarizationPostprocessor(BaseTextDetPostProcessor):
         min_text_width (float): Least shorter side of the rectangle around a word, in pixels of
             the network's input.
         unclip_ratio (float): Offset of a shrunken outline by its area over its perimeter.
+        margin (float): By how much the outline is grown before, in pixels of the map. At 0 words
+            are MMOCR's, whose kernels, rounded to whole pixels, are as large as their outlines;
+            0.5 gives exact kernels, as of `DifferentiableBinarizationLoss`, the half pixel back
+            that outlines through the middle of pixels lose: much, in words of few pixels.
         epsilon_ratio (float): How far an outline is simplified, as a share of its perimeter.
         max_candidates (int): So many words an image at most, the best by score.
         binarize (str): 'prob' for ``P > mask_thr``; 'binary' for the approximate binary map above
@@ -53,6 +57,7 @@ class DifferentiableBinarizationPostprocessor(BaseTextDetPostProcessor):
         min_text_score: float = 0.3,
         min_text_width: float = 5,
         unclip_ratio: float = 1.5,
+        margin: float = 0.0,
         epsilon_ratio: float = 0.01,
         max_candidates: int = 3000,
         binarize: str = "prob",
@@ -70,7 +75,7 @@ class DifferentiableBinarizationPostprocessor(BaseTextDetPostProcessor):
         self.mask_thr = mask_thr
         self.binarize = binarize
         self.rules = WordRules(
-            min_text_score, min_text_width, unclip_ratio, epsilon_ratio, max_candidates
+            min_text_score, min_text_width, unclip_ratio, epsilon_ratio, max_candidates, margin
         )
         self.keep_score_maps = keep_score_maps
 

@@ -19,7 +19,8 @@ from mmtextplug.db.boxes import (
     offset_polygons,
     offset_rectangles,
 )
-from mmtextplug.db.outlines import Outlines
+from mmtextplug.db.outlines import Outlines, component_outlines
+from mmtextplug.db.targets import db_targets
 
 # --- boxes -------------------------------------------------------------------------------------
 
@@ -96,6 +97,51 @@ def test_rectangles_by_hand():
     assert boxes[1].mean(axis=0).tolist() == pytest.approx([13, 21.5], abs=1e-5)
     long = np.linalg.norm(np.diff(boxes[1], axis=0), axis=1).max()
     assert long == pytest.approx(50 + 2 * distance[1], abs=1e-4)
+
+
+def test_a_margin_is_added_before_the_offset():
+    # 10 x 30 grown by half a pixel: A = 300 + 40 + pi / 4, L = 80 + pi.
+    ring = np.array([[0, 0], [30, 0], [30, 10], [0, 10]], np.int32)
+    (distance,), (box,), (width,) = offset_rectangles(Outlines.of([ring]), 1.5, 0.5)
+    expected = 1.5 * (340 + np.pi / 4) / (80 + np.pi) + 0.5
+    assert distance == pytest.approx(expected)
+    assert width == pytest.approx(10 + 2 * expected)
+    assert np.ptp(box, axis=0).tolist() == pytest.approx([30 + 2 * expected, 10 + 2 * expected])
+    assert offset_rectangles(Outlines.of([ring]), 1.5)[0][0] == pytest.approx(1.5 * 300 / 80)
+
+
+def test_half_a_pixel_gives_exact_kernels_of_low_words_back():
+    rng = np.random.default_rng(0)
+    overlaps = {0.0: [], 0.5: []}
+    for _ in range(60):
+        height = rng.uniform(8, 14)
+        extent = (height * rng.uniform(2, 5), height)
+        word = cv2.boxPoints(((60 + rng.random(), 40 + rng.random()), extent, rng.uniform(-20, 20)))
+        kernel = db_targets([word], [False], (80, 120)).kernel[0].numpy()
+        for margin, found in overlaps.items():
+            boxes = find_words(kernel, rules=WordRules(margin=margin)).boxes
+            truth, best = shapely.Polygon(word), 0.0
+            for box in boxes:
+                other = shapely.Polygon(box)
+                best = max(best, truth.intersection(other).area / truth.union(other).area)
+            found.append(best)
+    assert np.mean(overlaps[0.5]) > 0.8
+    assert np.mean(overlaps[0.5]) > np.mean(overlaps[0.0]) + 0.1
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.5, 2.0]), st.floats(3, 15))
+def test_nothing_is_dropped_early_that_would_be_wide_enough(seed, margin, least):
+    rng = np.random.default_rng(seed)
+    mask = (rng.random((40, 60)) < 0.7).astype(np.uint8)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((2, 3), np.uint8))
+    counts = []
+    for early in (0.0, least):
+        outlines = component_outlines(
+            mask, epsilon_ratio=0.01, unclip_ratio=1.5, min_width=early, margin=margin
+        )
+        counts.append(int((offset_rectangles(outlines, 1.5, margin)[2] >= least).sum()))
+    assert counts[0] == counts[1]
 
 
 # --- polygons ----------------------------------------------------------------------------------

@@ -71,6 +71,7 @@ def test_published_settings_are_what_the_names_say(name):
     assert cfg.model.det_head.postprocessor == {
         "type": "DifferentiableBinarizationPostprocessor",
         "min_text_score": threshold,
+        "margin": 0.5,
         **outline,
     }
     scores = np.arange(**cfg.val_evaluator.pred_score_thrs)

@@ -6,7 +6,9 @@ Takes folders of text files with a word a line, ``x1,y1,...,xn,yn,text``, as ICD
 Total-Text (in one common form) come, and scales what is annotated of an image to 640 pixels. For
 each folder it prints how much kernels and borders overlap and how far thresholds are apart, and
 what the difference is made of: against exact distances (Shapely, on a few images), by the distance
-rule that public code shares, and by the rounding of offsets and polygons to whole pixels.
+rule that public code shares, and by the rounding of offsets and polygons to whole pixels. Then the
+words that come back from the kernels of those images, as if a network had predicted them: from
+MMOCR's by its rules, from ours with and without the margin that goes with exact kernels.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import shapely
 import torch
@@ -23,6 +26,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from mmtextplug.db.boxes import WordRules, find_words
 from mmtextplug.db.shapes import FAULTS, text_polygons
 from mmtextplug.db.targets import db_targets
 
@@ -93,6 +97,18 @@ def rounded_kernels(words: list[np.ndarray], size: int) -> np.ndarray:
     return kernels
 
 
+def overlaps(words: list[np.ndarray], kernel: np.ndarray, margin: float) -> list[float]:
+    """Greatest IoU of each word with a box that is found on a kernel map."""
+    boxes = [
+        shapely.Polygon(box) for box in find_words(kernel, rules=WordRules(margin=margin)).boxes
+    ]
+    best = []
+    for word in map(shapely.Polygon, words):
+        shared = [(word.intersection(box).area, word.union(box).area) for box in boxes]
+        best.append(max((common / union for common, union in shared), default=0.0))
+    return best
+
+
 class Totals:
     """What is added up over the images of a folder."""
 
@@ -102,6 +118,9 @@ class Totals:
         self.lost = 0
         self.kernel, self.border, self.rounded = np.zeros((3, 2))
         self.errors: dict[str, list[float]] = {}
+        # By the kernels' source, and the words' heights.
+        self.found: dict[str, list[float]] = {"MMOCR's": [], "ours": [], "ours, no margin": []}
+        self.heights: list[float] = []
 
     def add_overlap(self, name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
         getattr(self, name)[:] += (ours & theirs).sum(), (ours | theirs).sum()
@@ -148,6 +167,14 @@ def compare(paths: list[Path], size: int, exact: int) -> Totals:
             totals.add_error("ours - exact", mine[2], truth, mine[3])
             totals.add_error("shared rule - exact", rule, truth, mine[3])
             totals.add_error("MMOCR's - exact", found[2], truth, both)
+            quads = [cv2.boxPoints(cv2.minAreaRect(word.astype(np.float32))) for word in kept]
+            totals.heights += [min(cv2.minAreaRect(quad)[1]) for quad in quads]
+            for name, (kernel, margin) in {
+                "MMOCR's": (found[0], 0.0),
+                "ours": (mine[0], 0.5),
+                "ours, no margin": (mine[0], 0.0),
+            }.items():
+                totals.found[name] += overlaps(quads, kernel, margin)
     return totals
 
 
@@ -183,6 +210,13 @@ def main(argv: list[str] | None = None) -> None:
             rows.append((f"IoU of {name}", f"{common / max(union, 1):.4f}"))
         for name, (total, count, most) in totals.errors.items():
             rows.append((f"threshold, {name}", f"mean {total / count:.5f}, greatest {most:.3f}"))
+        heights = np.array(totals.heights)
+        for low, high in ((8, 12), (12, 18), (18, 30), (30, 1000)):
+            chosen = (heights >= low) & (heights < high)
+            if chosen.any():
+                means = (f"{n} {np.mean(np.array(f)[chosen]):.3f}" for n, f in totals.found.items())
+                name = f"IoU of {chosen.sum()} words {low} to {high} px high, from kernels"
+                rows.append((name, ", ".join(means)))
         for row in rows:
             table.add_row(*row)
         console.print(table)

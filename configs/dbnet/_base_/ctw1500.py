@@ -16,4 +16,5 @@ val_dataloader = dict(dataset=dict(_base_.ctw1500_textdet_test, pipeline=resized
 test_dataloader = val_dataloader
 
 # As for Total-Text; the authors published no code for this set.
-postprocessor = dict(text_repr_type="poly", epsilon_ratio=0.002, unclip_ratio=2.0)
+# The margin goes with exact kernels.
+postprocessor = dict(text_repr_type="poly", epsilon_ratio=0.002, unclip_ratio=2.0, margin=0.5)

@@ -7,4 +7,5 @@ train_dataloader = dict(dataset=_base_.icdar2015_textdet_train)
 val_dataloader = dict(dataset=_base_.icdar2015_textdet_test)
 test_dataloader = val_dataloader
 
-postprocessor = dict(text_repr_type="quad", unclip_ratio=1.5)
+# The margin goes with exact kernels.
+postprocessor = dict(text_repr_type="quad", unclip_ratio=1.5, margin=0.5)

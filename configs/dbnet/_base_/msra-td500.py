@@ -22,4 +22,5 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(_base_.msra_td500_textdet_test, pipeline=resized))
 test_dataloader = val_dataloader
 
-postprocessor = dict(text_repr_type="quad", unclip_ratio=1.5)
+# The margin goes with exact kernels.
+postprocessor = dict(text_repr_type="quad", unclip_ratio=1.5, margin=0.5)

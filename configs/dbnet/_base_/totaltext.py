@@ -16,4 +16,5 @@ val_dataloader = dict(dataset=dict(_base_.totaltext_textdet_test, pipeline=resiz
 test_dataloader = val_dataloader
 
 # Outlines, simplified and grown as in the authors' code.
-postprocessor = dict(text_repr_type="poly", epsilon_ratio=0.002, unclip_ratio=2.0)
+# The margin goes with exact kernels.
+postprocessor = dict(text_repr_type="poly", epsilon_ratio=0.002, unclip_ratio=2.0, margin=0.5)
