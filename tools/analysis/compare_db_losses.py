@@ -5,10 +5,9 @@
 
 MMOCR's DBNet with ResNet-18 is trained from random weights on crops of photos (annotations in
 MMOCR's JSON, see ``tools/datasets/icdar_to_json.py``), once for every loss and seed; words on the
-held-out photos are found by MMOCR's post-processor after MMOCR's loss, by ours after ours. It
-prints the losses over the last tenth of the steps and the hmean of each, and draws the curves.
-Trainings that are done are not repeated, so that several processes can share the work, each with a
-seed.
+held-out photos are found by MMOCR's own post-processor. It prints the losses over the last tenth of
+the steps and the hmean of each, and draws the curves. Trainings that are done are not repeated, so
+that several processes can share the work, each with a seed.
 """
 
 from __future__ import annotations
@@ -32,8 +31,6 @@ LOSSES = {
     "released": dict(type="DifferentiableBinarizationLoss"),
     "paper": dict(type="DifferentiableBinarizationLoss", preset="paper"),
 }
-# Each with the post-processor that goes with its kernels.
-OURS = dict(type="DifferentiableBinarizationPostprocessor", text_repr_type="quad", margin=0.5)
 PARTS = ("loss_prob", "loss_db", "loss_thr")
 # One stated score threshold; by default MMOCR's metric reports the best of seven.
 _SCORE = 0.5
@@ -93,8 +90,6 @@ def training(args: argparse.Namespace, loss: str, seed: int) -> Config:
         config.pop(key)
     config.model.backbone.init_cfg = None
     config.model.det_head.module_loss = LOSSES[loss]
-    if loss != "mmocr":
-        config.model.det_head.postprocessor = OURS
     config.merge_from_dict(
         dict(
             default_scope="mmocr",
