@@ -31,7 +31,7 @@ from mmtextplug.db.shapes import FAULTS, text_polygons
 from mmtextplug.db.targets import db_targets
 
 _NUMBERS = re.compile(r"^\ufeff?((?:-?\d+(?:\.\d+)?,){6,})")
-# Offsets and all else are exact to this; how much of the border it is, is printed.
+# The threshold's least value and its range, the defaults of both.
 _THR_MIN, _RANGE = 0.3, 0.4
 
 
