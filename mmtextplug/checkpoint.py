@@ -12,6 +12,14 @@ from mmtextplug.craft.official_names import official_to_ours
 from mmtextplug.safe_load import safe_load
 
 _NESTED = ("state_dict", "model", "craft")
+REFINER = "det_head.link_refiner."
+"""Names of a link refiner's parameters begin so."""
+
+NO_PLACE_FOR_REFINER = (
+    "holds the weights of a link refiner, which this model has not: set "
+    "det_head.link_refiner=dict(type='LinkRefiner')"
+)
+
 _COUNTER = "num_batches_tracked"  # early PyTorch saved none, and no result depends on it
 
 
@@ -76,12 +84,29 @@ def fill(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
         )
         if found
     ]
+    fault = _refiner_fault(state, missing, foreign)
+    if fault:
+        raise ValueError(f"{path}: {fault}")
     if problems:
         raise ValueError(
             f"{path}: does not fit this model: {'; '.join(problems)}. Use the config that it was "
             "trained with."
         )
     model.load_state_dict(state, strict=False)
+
+
+def _refiner_fault(state: dict[str, Tensor], missing: list[str], foreign: list[str]) -> str:
+    """What to say where a link refiner is all that a file has too much or too little of."""
+    if foreign and all(key.startswith(REFINER) for key in foreign):
+        return NO_PLACE_FOR_REFINER
+    if missing and all(key.startswith(REFINER) for key in missing):
+        return (
+            "has no link refiner, which this model needs: train it (LinkRefinerModuleLoss), or "
+            "leave det_head.link_refiner out"
+        )
+    if missing and all(key.startswith(REFINER) for key in state):
+        return "holds a link refiner without its CRAFT: name a checkpoint that has both"
+    return ""
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
@@ -131,4 +156,6 @@ def load_fitting_weights(model: nn.Module, path: str | Path) -> None:
 def _named_for(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     own, renamed = model.state_dict().keys(), dict(state)
     official_to_ours(renamed)
+    if all(key.startswith(REFINER) for key in renamed):
+        return renamed
     return renamed if len(own & renamed.keys()) > len(own & state.keys()) else state

@@ -50,6 +50,8 @@ COMPONENTS = (
     Component("craft.decoder", "MODELS", ("CRAFTDecoder",)),
     Component("craft.detector", "MODELS", ("CRAFT",), _MMOCR_MODEL),
     Component("craft.head", "MODELS", ("CRAFTHead",), _MMOCR_MODEL),
+    Component("craft.link_loss", "MODELS", ("LinkRefinerModuleLoss",), _MMOCR_MODEL),
+    Component("craft.link_refiner", "MODELS", ("LinkRefiner",)),
     Component("craft.loss", "MODELS", ("CRAFTModuleLoss",), _MMOCR_MODEL),
     Component("craft.pseudo_labels", "HOOKS", ("PseudoCharLabelHook",)),
     Component("craft.postprocessor", "MODELS", ("CRAFTPostprocessor",), _MMOCR_MODEL),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw a dataset as the network gets it: words, characters and the maps generated from them."""
+"""Draw a dataset as the network gets it: words or lines, characters, and the maps made of them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from mmengine.structures import BaseDataElement
 from tqdm import tqdm
 
 from mmtextplug import launch
+from mmtextplug.craft.link_loss import LinkRefinerModuleLoss
+from mmtextplug.craft.link_targets import LinkMaps
 from mmtextplug.craft.loss import CRAFTModuleLoss
 from mmtextplug.craft.targets import ScoreMaps
 from mmtextplug.db.loss import DifferentiableBinarizationLoss
@@ -33,6 +35,7 @@ SUMMARY = (
     "characters",
     "characters not drawable",
 )
+LINE_SUMMARY = ("lines", "ignored lines", "unpaired lines")
 DB_SUMMARY = ("words", "ignored words", "small words", "unusable words")
 
 
@@ -41,6 +44,10 @@ class DBMaps(NamedTuple):
 
     targets: DBTargets
     counts: dict[str, torch.Tensor]
+
+
+Loss = CRAFTModuleLoss | LinkRefinerModuleLoss | DifferentiableBinarizationLoss
+Maps = ScoreMaps | LinkMaps | DBMaps
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -75,12 +82,11 @@ def build_dataset(cfg: Config, split: str) -> object:
     return DATASETS.build(loader["dataset"])
 
 
-def build_loss(cfg: Config) -> CRAFTModuleLoss | DifferentiableBinarizationLoss:
+def build_loss(cfg: Config) -> Loss:
     """The loss of the config, which draws the maps; CRAFT's default one for other detectors."""
     settings = cfg.get("model", {}).get("det_head", {}).get("module_loss")
     loss = MODELS.build(settings) if settings else None
-    known = (CRAFTModuleLoss, DifferentiableBinarizationLoss)
-    return loss if isinstance(loss, known) else CRAFTModuleLoss()
+    return loss if isinstance(loss, Loss) else CRAFTModuleLoss()
 
 
 def to_input_pixels(sample: BaseDataElement) -> BaseDataElement:
@@ -102,7 +108,9 @@ def to_input_pixels(sample: BaseDataElement) -> BaseDataElement:
     return sample
 
 
-def count_words(sample: BaseDataElement, maps: ScoreMaps | DBMaps | None) -> Counter[str]:
+def count_words(
+    sample: BaseDataElement, maps: ScoreMaps | LinkMaps | DBMaps | None
+) -> Counter[str]:
     """What the summary adds up of one sample."""
     instances = sample.gt_instances
     ignored = _ignored(instances)
@@ -110,6 +118,9 @@ def count_words(sample: BaseDataElement, maps: ScoreMaps | DBMaps | None) -> Cou
         skipped = {name.replace("_", " "): int(n) for name, n in maps.counts.items()}
         words = {"words": len(ignored), "ignored words": int(ignored.sum())}
         return Counter({"samples": 1, **words, **skipped})
+    if isinstance(maps, LinkMaps):
+        numbers = (len(ignored), int(ignored.sum()), len(maps.unpaired))
+        return Counter({"samples": 1, **dict(zip(LINE_SUMMARY, numbers))})
     chars = instances.get("chars", [None] * len(ignored))
     unknown = [c is None or len(c) == 0 for c in chars]
     return Counter(
@@ -127,7 +138,9 @@ def count_words(sample: BaseDataElement, maps: ScoreMaps | DBMaps | None) -> Cou
 
 
 def draw_sample(
-    inputs: torch.Tensor, sample: BaseDataElement, maps: ScoreMaps | DBMaps | None
+    inputs: torch.Tensor,
+    sample: BaseDataElement,
+    maps: Maps | None,
 ) -> np.ndarray:
     """One picture of a sample.
 
@@ -140,7 +153,7 @@ def draw_sample(
         ``(H', W', 3)`` uint8, BGR.
     """
     image = np.ascontiguousarray(inputs.permute(1, 2, 0).numpy().astype(np.uint8))
-    columns, rows = (3, 2) if maps else (1, 1)
+    columns, rows = (2, 2) if isinstance(maps, LinkMaps) else (3, 2) if maps else (1, 1)
     shown = fit(image, columns, rows, MAX_SIDE)
     factor = shown.shape[1] / image.shape[1]
     instances = sample.gt_instances
@@ -165,6 +178,11 @@ def draw_sample(
             [shown, mask, border], ["input", "kernel trained (red)", "threshold trained (red)"]
         )
         return stack_rows([first, second])
+    if isinstance(maps, LinkMaps):
+        link, confidence = (overlay_score(grey, m[0].numpy()) for m in (maps.link, maps.confidence))
+        first = side_by_side([words, shown], ["lines (ignored: blue)", "input"])
+        second = side_by_side([link, confidence], ["centre lines", "trained (red)"])
+        return stack_rows([first, second])
     chars = [None if c is None else c * factor for c in instances.get("chars", [])]
     confidence = overlay_score(grey, maps.confidence[0].numpy())
     if "valid_polygon" in sample:
@@ -188,11 +206,11 @@ def draw_sample(
 
 
 def generate_maps(
-    loss: CRAFTModuleLoss | DifferentiableBinarizationLoss,
+    loss: Loss,
     inputs: torch.Tensor,
     sample: BaseDataElement,
     stride: int | None,
-) -> ScoreMaps | DBMaps | None:
+) -> Maps | None:
     """The maps that the loss compares with; None if the sample's characters are not known."""
     shape = inputs.shape[1:]
     sample.set_metainfo({"batch_input_shape": tuple(shape)})
@@ -201,12 +219,13 @@ def generate_maps(
         if "gt_db_targets" in sample:
             size = tuple(sample.gt_db_targets.kernel.shape[1:])
         return DBMaps(*loss.get_targets([sample], size))
+    size = tuple(-(-side // (stride or 2)) for side in shape)
+    if isinstance(loss, LinkRefinerModuleLoss):
+        return loss.get_targets([sample], size)
     if "chars" not in sample.gt_instances and "gt_score_maps" not in sample:
         return None
     if "gt_score_maps" in sample:
         size = tuple(sample.gt_score_maps.data.shape[1:])
-    else:
-        size = tuple(-(-side // (stride or 2)) for side in shape)
     return loss.get_targets([sample], size)
 
 
@@ -236,8 +255,8 @@ def main() -> None:
         picture = draw_sample(inputs, sample, maps)
         if not cv2.imwrite(str(target), picture):
             raise OSError(f"{target}: cannot be written; check --out and the space left")
-    craft = isinstance(loss, CRAFTModuleLoss)
-    summarize(total, SUMMARY if craft else DB_SUMMARY, len(dataset), args.out)
+    names = {CRAFTModuleLoss: SUMMARY, LinkRefinerModuleLoss: LINE_SUMMARY}
+    summarize(total, names.get(type(loss), DB_SUMMARY), len(dataset), args.out)
 
 
 def summarize(total: Counter[str], names: Sequence[str], available: int, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""The parameter names of the published CRAFT checkpoints, and ours."""
+"""The parameter names of the published checkpoints of CRAFT and its link refiner, and ours."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ _RENAMES = (
     (re.compile(r"^basenet\.slice5\."), "backbone.slice5."),
     (re.compile(r"^upconv([1-4])\.conv\."), lambda m: f"neck.blocks.{int(m[1]) - 1}."),
     (re.compile(r"^conv_cls\."), "det_head.conv_cls."),
+    (re.compile(r"^last_conv\."), "det_head.link_refiner.last_conv."),
+    (re.compile(r"^aspp([1-4])\."), lambda m: f"det_head.link_refiner.aspp.{int(m[1]) - 1}."),
 )
 
 

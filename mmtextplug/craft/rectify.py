@@ -93,7 +93,11 @@ def polygon_band(polygon: np.ndarray) -> Band | None:
 
 
 def word_band(
-    polygon: np.ndarray, *, length: int | None = None, vertical: float = VERTICAL
+    polygon: np.ndarray,
+    *,
+    length: int | None = None,
+    vertical: float = VERTICAL,
+    rectangle: bool = True,
 ) -> Band | None:
     """The band of an annotated word.
 
@@ -103,6 +107,7 @@ def word_band(
             are no band count as the smallest rectangle around them, read in their own direction.
         length (int, optional): Number of characters; a single one is never vertical.
         vertical (float): A word higher than this times its width reads downwards.
+        rectangle (bool): False gives outlines that are no band none, not that of a rectangle.
 
     Returns:
         Band | None: None for a word without area, and for one that is not finite.
@@ -123,6 +128,8 @@ def word_band(
         if band is not None:
             quad = np.concatenate([band.upper[[0, -1]], band.lower[[-1, 0]]])
     if len(quad) != 4 or quad_band(quad) is None:
+        if not rectangle:
+            return None
         quad = _rectangle(polygon)
     sides = norm(_sides(quad))
     if length != 1 and sides[1] + sides[3] > vertical * (sides[0] + sides[2]):

@@ -112,7 +112,7 @@ def draw_score_maps(
     return ScoreMaps(
         region=maps[: len(images)],
         affinity=maps[len(images) :],
-        confidence=_confidence_map(images, size, device),
+        confidence=confidence_map(images, size, device),
         skipped=skipped,
     )
 
@@ -141,9 +141,11 @@ def places_of(texts: Sequence[str | None] | None) -> list[list[bool] | None] | N
     return [slots(t) if t is not None and len(t.split()) > 1 else None for t in texts]
 
 
-def _confidence_map(
+def confidence_map(
     images: Sequence[WordLabels], size: tuple[int, int], device: torch.device | str
 ) -> Tensor:
+    """What is trained where: ``(B, H, W)`` float32 in [0, 1], 0 for ignored words and padding."""
+
     def fill(entries: list[tuple[np.ndarray, float, int]]) -> Tensor:
         polygons, values, index = zip(*entries)
         return fill_polygons(

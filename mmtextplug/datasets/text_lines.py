@@ -9,7 +9,7 @@ import numpy as np
 
 from .backgrounds import pick
 from .fonts import can_write, cap_height
-from .typesetting import line_extent, set_column, set_line
+from .typesetting import SetWord, joined, line_extent, moved, set_column, set_line
 from .vocabulary import random_word
 from .word_shapes import (
     LineShape,
@@ -21,8 +21,17 @@ from .word_shapes import (
     translation,
 )
 
-STYLES = {"straight": 0.3, "rotated": 0.22, "perspective": 0.22, "curved": 0.2, "vertical": 0.06}
+STYLES = {
+    "straight": 0.3,
+    "rotated": 0.22,
+    "perspective": 0.22,
+    "curved": 0.2,
+    "vertical": 0.06,
+    "columns": 0.0,
+}
+UNITS = ("word", "line")
 _LONGEST = 0.9  # of the picture's side, for the length of a line
+_GAP = {"word": 0.1, "line": 0.75}  # around what is annotated, of its height; lines keep apart
 _SPARE = 4  # pixels more than the gap that a line leaves to the border, room to place it in
 
 
@@ -35,7 +44,9 @@ class LineMaker:
         shortest: smallest height of a capital in pixels.
         styles: weights, as in :data:`STYLES`.
         max_rotation: of rotated words, in radians.
-        line_prob: chance that two or three words share a line.
+        line_prob: chance that several words share a line.
+        words_per_line: fewest and most of these.
+        unit: what is annotated, of :data:`UNITS`.
         fonts: paths of font files.
         vocabulary: words to draw from; ``None`` makes them up.
     """
@@ -45,6 +56,8 @@ class LineMaker:
     styles: dict[str, float]
     max_rotation: float
     line_prob: float
+    words_per_line: tuple[int, int]
+    unit: str
     fonts: tuple[str, ...]
     vocabulary: tuple[str, ...] | None
 
@@ -72,16 +85,15 @@ class LineMaker:
         height = math.exp(rng.uniform(math.log(low), math.log(high)))
         side = _LONGEST * self.size[0 if style == "vertical" else 1]
         longest = max(1, int(side / height / (1.35 if style == "vertical" else 0.95)))
-        texts = [self._text(rng, longest)]
-        if style == "vertical":
-            texts[0] = texts[0].strip(".,:;!?-'").upper() or texts[0]
+        if style == "columns":
+            columns = self._columns(rng, room, longest)
+        elif self.unit == "line":
+            columns = [[self._line(rng, longest)]]
         else:
-            more = int(rng.integers(1, 3)) if rng.random() < self.line_prob else 0
-            for _ in range(min(more, room - 1)):
-                left = longest - sum(len(t) + 1 for t in texts)
-                if left > 1:
-                    texts.append(self._text(rng, left))
-        font = self._font(rng, "".join(texts))
+            columns = [[self._words(rng, room, longest, more=style != "vertical")]]
+        if style == "vertical":
+            columns = [[[t.strip(".,:;!?-'").upper() or t for t in columns[0][0]]]]
+        font = self._font(rng, "".join(text for c in columns for line in c for text in line))
         if font is None:
             return None
         # Glyphs are drawn at one of a few sizes, so that their cache serves, and shrunk up to 1.5x.
@@ -89,9 +101,9 @@ class LineMaker:
         while cap_height(font, px) < height:
             px = int(px * 1.5)
         scale = height / cap_height(font, px)
-        line = self._shape(rng, style, texts, font, px, scale)
+        line = self._shape(rng, style, columns, font, px, scale)
         bounds = line.bounds()
-        room_left = np.array(self.size[::-1]) - 2 * (line_gap(line) + _SPARE)
+        room_left = np.array(self.size[::-1]) - 2 * (self.gap(line) + _SPARE)
         fit = (room_left / (bounds[2:] - bounds[:2])).min()
         if fit < 1:
             if height * fit < 0.999 * low:
@@ -99,27 +111,55 @@ class LineMaker:
             line = line.mapped(scaling(fit, fit))
         return line
 
+    def gap(self, line: LineShape) -> int:
+        """Pixels to keep free around a line: a share of its first character's height, and two."""
+        first = line.words[0].chars[0]
+        return 2 + int(_GAP[self.unit] * math.dist(first[0], first[3]))
+
+    def _words(self, rng: np.random.Generator, room: int, longest: int, *, more: bool) -> list[str]:
+        """One word; or several, if ``more`` are allowed and chance will have it."""
+        texts = [self._text(rng, longest)]
+        low, high = self.words_per_line
+        count = int(rng.integers(low, high + 1)) if more and rng.random() < self.line_prob else 1
+        for _ in range(min(count, room) - 1):
+            left = longest - sum(len(t) + 1 for t in texts)
+            if left > 1:
+                texts.append(self._text(rng, left))
+        return texts
+
+    def _line(self, rng: np.random.Generator, longest: int) -> list[str]:
+        """Words of like lengths that fill a line of so many characters at most."""
+        low, high = self.words_per_line
+        count = int(rng.integers(low, high + 1)) if rng.random() < self.line_prob else 1
+        count = max(1, min(count, longest // 3))
+        return [self._text(rng, max(1, longest // count - 1)) for _ in range(count)]
+
+    def _columns(self, rng: np.random.Generator, room: int, longest: int) -> list[list[list[str]]]:
+        """Two or three columns of lines, as far as there is room for more words, or lines."""
+        count, rows = int(rng.integers(2, 4)), int(rng.integers(1, 5))
+        width = max(1, longest // count - 3)
+        columns: list[list[list[str]]] = [[] for _ in range(count)]
+        for index in range(count * rows):
+            if room < 1:
+                break
+            line = self._line(rng, width)
+            line = line if self.unit == "line" else line[:room]
+            room -= 1 if self.unit == "line" else len(line)
+            columns[index % count].append(line)
+        return [column for column in columns if column]
+
     def _shape(
         self,
         rng: np.random.Generator,
         style: str,
-        texts: list[str],
+        columns: list[list[list[str]]],
         font: str,
         px: int,
         scale: float,
     ) -> LineShape:
         """Set the words and map them to image pixels about the origin."""
         stretch = scale * rng.uniform(0.85, 1.2)
-        if style == "vertical":
-            line = set_column(texts[0], font, px, gap=rng.uniform(0.1, 0.25))
-        else:
-            line = set_line(
-                texts,
-                font,
-                px,
-                tracking=max(0.0, rng.normal(0.01, 0.05)),
-                space=rng.uniform(0.4, 0.8),
-            )
+        line = self._set(rng, style, columns, font, px)
         x0, y0, x1, y1 = line_extent(line)
         centre = translation(-(x0 + x1) / 2, -(y0 + y1) / 2)
         width, height = (x1 - x0) * stretch, (y1 - y0) * scale
@@ -141,12 +181,35 @@ class LineMaker:
         angle = 0.0
         if style == "rotated":
             angle = rng.uniform(-1, 1) * self.max_rotation
-        elif style == "vertical":
+        elif style in ("vertical", "columns"):
             angle = rng.uniform(-0.2, 0.2) if rng.random() < 0.5 else 0.0
         return flat_shape(line, rotation(angle) @ flat)
 
-
-def line_gap(line: LineShape) -> int:
-    """Pixels to keep free around a line: a tenth of its first character's height, and two."""
-    first = line.words[0].chars[0]
-    return 2 + int(0.1 * math.dist(first[0], first[3]))
+    def _set(
+        self,
+        rng: np.random.Generator,
+        style: str,
+        columns: list[list[list[str]]],
+        font: str,
+        px: int,
+    ) -> list[SetWord]:
+        """Set type: what is annotated, word by word or line by line."""
+        if style == "vertical":
+            lines = [set_column(columns[0][0], font, px, gap=rng.uniform(0.1, 0.25))]
+        else:
+            tracking = max(0.0, rng.normal(0.01, 0.05))
+            space = rng.uniform(0.4, 0.8)
+            # Between columns there is more than between words, and between lines room for accents.
+            gutter, pitch = 0, 0
+            if style == "columns":
+                gutter, pitch = int(rng.uniform(1.5, 3) * px), int(rng.uniform(1.3, 1.8) * px)
+            lines, x = [], 0
+            for column in columns:
+                rows = [
+                    set_line(texts, font, px, tracking=tracking, space=space) for texts in column
+                ]
+                lines += [moved(row, x, index * pitch) for index, row in enumerate(rows)]
+                x += int(max(line_extent(row)[2] for row in rows)) + gutter
+        if self.unit == "line":
+            return [joined(line, column=style == "vertical") for line in lines]
+        return [word for line in lines for word in line]

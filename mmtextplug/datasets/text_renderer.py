@@ -20,7 +20,7 @@ from .backgrounds import BACKGROUNDS, find_photos, photo, pick
 from .distractors import draw_shapes, draw_symbols
 from .fonts import bundled_fonts, can_write, folder_fonts
 from .paint import paint_line, photograph
-from .text_lines import STYLES, LineMaker, line_gap
+from .text_lines import STYLES, UNITS, LineMaker
 from .vocabulary import read_word_list
 from .word_shapes import LineShape, translation
 
@@ -33,10 +33,10 @@ class Word:
     """A word of a picture. Pixel centres have integer coordinates.
 
     Attributes:
-        text: its characters, without spaces.
+        text: its characters; spaces only between the words of a line.
         polygon: ``(k, 2)`` float32, clockwise from top-left in reading order; contains ``chars``.
-        chars: ``(n, 4, 2)`` float32, a quad per character of ``text``, corners clockwise from
-            top-left in reading order.
+        chars: ``(n, 4, 2)`` float32, a quad per visible character of ``text``, corners clockwise
+            from top-left in reading order.
         ignore: whether a detector should be neither rewarded nor punished for it.
     """
 
@@ -128,9 +128,13 @@ class TextRenderer:
         char_height: smallest and largest height of a capital letter in pixels; small ones are more
             frequent. Foreshortening takes off up to a quarter at a word's far end.
         styles: weights of ``straight``, ``rotated``, ``perspective``, ``curved`` and ``vertical``
-            (stacked characters) words.
+            (stacked characters) lines, and of ``columns``, two or three beside each other, of one
+            to four lines each; by default there are none of the last kind.
         max_rotation: largest angle of rotated words in degrees; other styles tilt less.
-        line_prob: chance that two or three words share a line.
+        line_prob: chance that several words share a line.
+        words_per_line: fewest and most of these.
+        unit: ``word`` or ``line``: what is annotated. Lines keep more distance; their texts have
+            spaces, their ``chars`` have none. ``words_per_image`` then counts lines.
         backgrounds: weights of ``plain``, ``gradient`` and ``texture``.
         background_dir: folder of photos without text; half of the pictures then use a crop.
         font_dirs: folders of fonts, used beside those that matplotlib ships.
@@ -152,6 +156,8 @@ class TextRenderer:
         styles: Mapping[str, float] | None = None,
         max_rotation: float = 45.0,
         line_prob: float = 0.2,
+        words_per_line: tuple[int, int] = (2, 3),
+        unit: str = "word",
         backgrounds: Mapping[str, float] | None = None,
         background_dir: str | Path | None = None,
         font_dirs: Sequence[str | Path] = (),
@@ -173,6 +179,9 @@ class TextRenderer:
             raise ValueError(f"max_rotation must be 0..180 degrees, got {max_rotation}")
         if not 0 <= line_prob <= 1:
             raise ValueError(f"line_prob must be 0..1, got {line_prob}")
+        words_per_line = tuple(int(v) for v in _pair("words_per_line", words_per_line, 1))
+        if unit not in UNITS:
+            raise ValueError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}")
         self.backgrounds = _weights("backgrounds", backgrounds, _BACKGROUND_WEIGHTS)
         self.photos = () if background_dir is None else find_photos(background_dir)
         if isinstance(font_dirs, (str, Path)):
@@ -184,6 +193,8 @@ class TextRenderer:
             _weights("styles", styles, STYLES),
             math.radians(max_rotation),
             line_prob,
+            words_per_line,
+            unit,
             fonts,
             None if word_list is None else _writable(word_list, fonts),
         )
@@ -240,7 +251,7 @@ class TextRenderer:
         Returns:
             The moved line and its ground ``(mask, (x, y))``, or ``None``.
         """
-        gap = line_gap(line)
+        gap = self.lines.gap(line)
         line = line.mapped(translation(*rng.uniform(0, _CELL, 2)))
         bounds = line.bounds()
         corner = np.floor(bounds[:2]).astype(int) - gap

@@ -29,8 +29,8 @@ class SetWord:
     """A word in its line.
 
     Attributes:
-        text: its characters.
-        glyphs: one per character.
+        text: its characters; with spaces, if it is a whole line.
+        glyphs: one per visible character.
         boxes: ``(n, 4)`` character boxes ``x0, y0, x1, y1`` in line coordinates.
     """
 
@@ -72,14 +72,50 @@ def set_line(
     return result
 
 
-def set_column(text: str, font: str, px: int, *, gap: float = 0.15) -> list[SetWord]:
-    """Stack the upright characters of one word, centred, ``gap`` em between their inks."""
-    pen, glyphs = 0.0, []
-    for char in text:
-        ink = glyph(font, px, char).ink
-        glyphs.append(SetGlyph(ink, -(ink.shape[1] // 2), round(pen)))
-        pen += len(ink) + gap * px
-    return [_set_word(text, glyphs, column=True)]
+def set_column(
+    words: list[str], font: str, px: int, *, gap: float = 0.15, space: float = 0.5
+) -> list[SetWord]:
+    """Stack the upright characters of words, centred.
+
+    Args:
+        words, font, px: as in :func:`set_line`.
+        gap: between the inks of neighbours, in em.
+        space: more than that between words, in em.
+    """
+    pen, result = 0.0, []
+    for text in words:
+        glyphs = []
+        for char in text:
+            ink = glyph(font, px, char).ink
+            glyphs.append(SetGlyph(ink, -(ink.shape[1] // 2), round(pen)))
+            pen += len(ink) + gap * px
+        result.append(_set_word(text, glyphs, column=True))
+        pen += space * px
+    return result
+
+
+def joined(words: list[SetWord], *, column: bool = False) -> SetWord:
+    """The words of one line (or column) as one, whose text has a space between each two.
+
+    Its boxes share the extent of the whole line across the reading direction.
+    """
+    boxes = np.concatenate([word.boxes for word in words])
+    low, high = (0, 2) if column else (1, 3)
+    boxes[:, low], boxes[:, high] = boxes[:, low].min(), boxes[:, high].max()
+    glyphs = tuple(glyph for word in words for glyph in word.glyphs)
+    return SetWord(" ".join(word.text for word in words), glyphs, boxes)
+
+
+def moved(words: list[SetWord], x: int, y: int) -> list[SetWord]:
+    """The same words elsewhere."""
+    return [
+        SetWord(
+            word.text,
+            tuple(SetGlyph(g.ink, g.x + x, g.y + y) for g in word.glyphs),
+            word.boxes + np.array([x, y, x, y]),
+        )
+        for word in words
+    ]
 
 
 def line_extent(line: list[SetWord]) -> np.ndarray:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
 
+from mmtextplug.craft.link_targets import centre_line, draw_centre_lines
 from mmtextplug.craft.targets import WordLabels, draw_score_maps, places_of
 from mmtextplug.db.targets import db_targets
 
 CRAFT_KINDS = ("region", "affinity")
+REFINED_KINDS = (*CRAFT_KINDS, "refined link")
 # The binary map's target is the kernel, as the probability's is.
 DB_KINDS = ("probability", "threshold", "binary")
 # By default the loss leaves out lower words, in pixels of the network's input.
@@ -59,7 +61,8 @@ def read_scene(
     Returns:
         CRAFT's maps are generated from ``gt_instances.chars`` at the size of the predicted ones
         (half the image's where there are none), or taken from ``gt_score_maps`` if the pipeline
-        drew them; DB's from ``gt_instances.polygons``, where its maps were predicted.
+        drew them; a refined link's and DB's from ``gt_instances.polygons``, where such maps were
+        predicted.
     """
     scene: dict = {}
     if pred and "pred_instances" in sample:
@@ -77,7 +80,8 @@ def read_scene(
         polygons = _polygons(sample.gt_instances)
         scene["annotated"] = [p for p, i in zip(polygons, ignored, strict=True) if not i]
         scene["ignored"] = [p for p, i in zip(polygons, ignored, strict=True) if i]
-    if gt and scene.get("kinds", CRAFT_KINDS) != CRAFT_KINDS:
+    kinds = scene.get("kinds", CRAFT_KINDS)
+    if gt and kinds[:2] != CRAFT_KINDS:
         if "gt_instances" in sample:
             size = scene["predicted"].shape[1:]
             stride = _stride(sample.get("img_shape", shape)[0], size[0])
@@ -87,6 +91,9 @@ def read_scene(
             scene["generated"] = maps[: len(scene["kinds"])]
     elif gt:
         scene["generated"] = _generated(sample, shape, scene.get("predicted"))
+        if kinds == REFINED_KINDS and scene["generated"] is not None:
+            links = _centre_lines(sample, shape, scene["predicted"].shape[1:])
+            scene["generated"] = np.concatenate([scene["generated"], links])
     return Scene(**scene)
 
 
@@ -114,6 +121,17 @@ def _generated(
         size = predicted.shape[1:]
         scale = _scale(sample, shape, size)
     return generate_maps(instances, size, scale)
+
+
+def _centre_lines(
+    sample: BaseDataElement, shape: tuple[int, int], size: tuple[int, int]
+) -> np.ndarray:
+    """What a link refiner should predict, ``(1, H, W)``."""
+    scale = _scale(sample, shape, size)
+    usable = np.flatnonzero(~_ignored(sample.gt_instances))
+    polygons = _polygons(sample.gt_instances)
+    lines = [centre_line(polygons[i] * scale) for i in usable]
+    return draw_centre_lines([line for line in lines if line is not None], size).numpy()
 
 
 def _scale(sample: BaseDataElement, shape: tuple[int, int], size: tuple[int, int]) -> np.ndarray:

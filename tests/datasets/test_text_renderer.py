@@ -162,7 +162,7 @@ def test_a_set_line_is_what_pillow_writes():
 
 
 def test_a_column_stacks_upright_characters_of_one_width():
-    (word,) = set_column("IW1", MONO, 40, gap=0.25)
+    (word,) = set_column(["IW1"], MONO, 40, gap=0.25)
     heights = [len(glyph.ink) for glyph in word.glyphs]
     widths = [glyph.ink.shape[1] for glyph in word.glyphs]
     tops = [0, heights[0] + 10, heights[0] + heights[1] + 20]
