@@ -32,6 +32,7 @@ STYLES = {
 UNITS = ("word", "line")
 _LONGEST = 0.9  # of the picture's side, for the length of a line
 _GAP = {"word": 0.1, "line": 0.75}  # around what is annotated, of its height; lines keep apart
+_COLUMN = 7  # characters of a column and its gutter, at least
 _SPARE = 4  # pixels more than the gap that a line leaves to the border, room to place it in
 
 
@@ -137,6 +138,7 @@ class LineMaker:
     def _columns(self, rng: np.random.Generator, room: int, longest: int) -> list[list[list[str]]]:
         """Two or three columns of lines, as far as there is room for more words, or lines."""
         count, rows = int(rng.integers(2, 4)), int(rng.integers(1, 5))
+        count = max(1, min(count, longest // _COLUMN))
         width = max(1, longest // count - 3)
         columns: list[list[list[str]]] = [[] for _ in range(count)]
         for index in range(count * rows):
