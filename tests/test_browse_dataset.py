@@ -233,6 +233,31 @@ def test_maps_of_differentiable_binarization(browse, root, more):
     np.testing.assert_allclose(at(1, 2, *ignored), [64, 0, 0], atol=2)
 
 
+def test_centre_lines_of_lines(browse, root):
+    loss = "model = dict(det_head=dict(module_loss=dict(type='LinkRefinerModuleLoss')))\n"
+    entries = json.loads((root / "train.json").read_text())
+    crossed = [60, 40, 92, 40, 70, 56, 84, 56]
+    entries["data_list"][0]["instances"].append({"polygon": crossed, "ignore": False})
+    (root / "train.json").write_text(json.dumps(entries))
+    pictures, table = browse(loss + CHARS.format(root=root, more=""))
+    assert table == {"lines": 5, "ignored lines": 1, "unpaired lines": 1}
+    picture = pictures["train_000000_0.png"]
+    assert picture.shape[1] == 2 * 420 + 4
+    row = picture[-268:]
+
+    def at(column: int, x: float, y: float) -> list[int]:
+        return row[round(y * 4.2), 424 * column + round(x * 4.2)].tolist()
+
+    # Dark red on the line and where something is trained; dark blue elsewhere.
+    red, blue = [0, 0, 64], [64, 0, 0]
+    np.testing.assert_allclose(at(0, 35, 15), red, atol=28)
+    np.testing.assert_allclose(at(0, 35, 8), blue, atol=2)
+    np.testing.assert_allclose(at(0, 64, 44), blue, atol=2)
+    np.testing.assert_allclose(at(1, 35, 8), red, atol=28)
+    np.testing.assert_allclose(at(1, 15, 45), blue, atol=2)  # ignored
+    np.testing.assert_allclose(at(1, 76, 44), blue, atol=2)  # unpaired
+
+
 def test_generated_text(browse):
     pictures, table = browse(GENERATED, "--number", "3")
     assert sorted(pictures) == [f"train_00000{i}_{i}.png" for i in (0, 2, 4)]
