@@ -18,10 +18,17 @@ from mmengine.registry import HOOKS, VISUALIZERS, init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from mmocr.structures import TextDetDataSample
 
+from mmtextplug.craft.link_targets import centre_line, draw_centre_lines
 from mmtextplug.craft.loss import CRAFTModuleLoss
 from mmtextplug.db.targets import db_targets
 from mmtextplug.visualization.draw import overlay_score
-from mmtextplug.visualization.scene import Scene, _stride, generate_maps, read_scene
+from mmtextplug.visualization.scene import (
+    REFINED_KINDS,
+    Scene,
+    _stride,
+    generate_maps,
+    read_scene,
+)
 from mmtextplug.visualization.score_maps import (
     ANNOTATED_COLOUR,
     FOUND_COLOUR,
@@ -188,6 +195,27 @@ def test_db_maps_are_shown_beside_their_targets():
     assert not read_scene(low, (80, 100)).generated[0].any()
     low.gt_instances = annotation([(box(10, 20, 70, 24.1), None)])
     assert read_scene(low, (80, 100)).generated[0].any()
+
+
+def test_a_refined_link_is_shown_beside_centre_lines():
+    line = box(10, 20, 70, 36)
+    chars = np.stack([box(10, 20, 30, 36), box(50, 20, 70, 36)])
+    maps = PixelData(data=torch.rand(3, 40, 50), metainfo=dict(kinds=REFINED_KINDS))
+    sample = sample_of(
+        (80, 100), gt_instances=annotation([(line, chars), (line + 30, chars)], [False, True]),
+        pred_score_maps=maps,
+    )  # fmt: skip
+    scene = read_scene(sample, (80, 100))
+    assert scene.kinds == REFINED_KINDS
+    assert scene.predicted.shape == scene.generated.shape == (3, 40, 50)
+    plain = sample_of((80, 100), gt_instances=sample.gt_instances, pred_score_maps=maps.clone())
+    plain.pred_score_maps.data = maps.data[:2]
+    plain.pred_score_maps.set_metainfo(dict(kinds=REFINED_KINDS[:2]))
+    np.testing.assert_array_equal(scene.generated[:2], read_scene(plain, (80, 100)).generated)
+    expected = draw_centre_lines([centre_line(line / 2)], (40, 50))[0].numpy()
+    np.testing.assert_array_equal(scene.generated[2], expected)
+    assert expected[14, 5:36].all()
+    assert draw_scene(np.zeros((80, 100, 3), np.uint8), scene).shape[0] > 4 * 80
 
 
 def test_only_the_db_maps_that_were_predicted_are_shown():
