@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,7 @@ from torch import nn
 import mmtextplug  # noqa: F401  registers the components, and lets MMOCR import
 from mmtextplug import launch
 from mmtextplug.checkpoint import load_weights
-from mmtextplug.craft.char_split import word_characters
-from mmtextplug.craft.weights import load_craft_weights, official_weights
+from mmtextplug.craft.weights import load_craft_weights, load_refiner_weights, official_weights
 from mmtextplug.visualization.scene import CRAFT_KINDS
 
 OFFICIAL = dict(
@@ -41,7 +39,11 @@ OFFICIAL = dict(
             in_channels=32,
             module_loss=dict(type="CRAFTModuleLoss"),
             postprocessor=dict(
-                type="CRAFTPostprocessor", text_threshold=0.7, link_threshold=0.4, low_text=0.4
+                type="CRAFTPostprocessor",
+                text_threshold=0.7,
+                link_threshold=0.4,
+                low_text=0.4,
+                char_shift=0.1,
             ),
         ),
     ),
@@ -64,8 +66,8 @@ class Detection:
         scores: ``(N,)`` float32 in [0, 1].
         chars: ``N`` float32 arrays ``(n, 4, 2)`` in reading order; None if not asked for.
         score_maps: ``(h, w)`` float32 maps over the whole image by their kinds: 'region' and
-            'affinity' of CRAFT; 'probability', 'threshold' and 'binary' of DB, if asked for; None
-            if there are none.
+            'affinity' of CRAFT, and 'refined link' if it has a refiner; 'probability',
+            'threshold' and 'binary' of DB, if asked for; None if there are none.
     """
 
     polygons: list[np.ndarray]
@@ -111,12 +113,15 @@ class TextDetector:
         config: str | Path | Config,
         checkpoint: str | Path | None = None,
         *,
+        refiner: str | Path | None = None,
         device: str | torch.device = "cpu",
         polygons: bool | None = None,
         score_maps: bool = False,
         text_threshold: float | None = None,
         link_threshold: float | None = None,
         low_text: float | None = None,
+        isolated_threshold: float | None = None,
+        chars: bool = False,
         long_side: int | None = None,
         magnification: float | None = None,
     ) -> TextDetector:
@@ -125,10 +130,16 @@ class TextDetector:
         Args:
             config (str | Path | Config): Its model and test pipeline are used.
             checkpoint (str | Path, optional): Its weights. Default: the official ones.
+            refiner (str | Path, optional): Weights of a link refiner, by which a CRAFT finds lines
+                instead of words: the published ones or a checkpoint that has one. Default: a
+                config with a ``link_refiner`` has it in its checkpoint.
             device (str | torch.device): Where the model runs.
-            polygons (bool, optional): Outlines that follow curved words, instead of boxes.
+            polygons (bool, optional): Outlines that follow curved words, instead of boxes. Default:
+                as the config says; outlines with ``refiner``, as the official code has it.
             score_maps (bool): Whether DB's maps are wanted, too; CRAFT's are always there.
-            text_threshold, link_threshold, low_text (float, optional): See `CRAFTPostprocessor`.
+            text_threshold, link_threshold, low_text, isolated_threshold (float, optional): See
+                `CRAFTPostprocessor`.
+            chars (bool): Whether to find the characters of each word, too.
             long_side (int, optional), magnification (float, optional): See `ResizeLongSide`.
                 None leaves what the config says, here and above.
 
@@ -145,14 +156,31 @@ class TextDetector:
             "text_threshold": text_threshold,
             "link_threshold": link_threshold,
             "low_text": low_text,
+            "isolated_threshold": isolated_threshold,
         }
         model = ConfigDict(config.model.to_dict())
         post = model.get("det_head", {}).get("postprocessor", {})
+        if refiner is not None:
+            head = model.get("det_head", {})
+            if head.get("type") != "CRAFTHead":
+                raise ValueError("refiner: this config has no CRAFTHead to put it in; leave it out")
+            if head.get("link_refiner") is None:
+                head.link_refiner = dict(
+                    type="LinkRefiner", in_channels=head.get("in_channels", 32)
+                )
+            polygons = True if polygons is None else polygons
         if polygons is not None:
             if "type" not in post:
                 raise ValueError("polygons: this config has no det_head.postprocessor to ask")
             post.text_repr_type = "poly" if polygons else "quad"
         _override(post, settings, "CRAFTPostprocessor")
+        if chars and post.get("type") != "CRAFTPostprocessor":
+            raise ValueError(
+                "chars: characters are found by a region score, and this config has no "
+                "CRAFTPostprocessor; leave it out"
+            )
+        if chars:
+            post.find_chars = True
         if post.get("type") == "CRAFTPostprocessor" or (
             score_maps and post.get("type") == "DifferentiableBinarizationPostprocessor"
         ):
@@ -163,15 +191,7 @@ class TextDetector:
         _override(resize[0] if resize else {}, sizes, "ResizeLongSide")
         with DefaultScope.overwrite_default_scope(scope):
             network = MODELS.build(model)
-        if checkpoint is None:
-            try:
-                load_craft_weights(network, official_weights())
-            except ValueError as error:
-                raise ValueError(
-                    f"{error} No checkpoint was named: these are the official weights."
-                ) from error
-        else:
-            load_weights(network, checkpoint)
+        _load(network, checkpoint, refiner)
         return cls(network, pipeline, scope, device)
 
     @property
@@ -181,44 +201,67 @@ class TextDetector:
 
     @property
     def finds_characters(self) -> bool:
-        """Whether there is a region score to find characters by."""
-        return self.has_score_maps and type(self._postprocessor).__name__ == "CRAFTPostprocessor"
+        """Whether characters come with the words."""
+        return bool(getattr(self._postprocessor, "find_chars", False))
 
     @property
     def _postprocessor(self) -> object:
         # MMDetection's models, wrapped by MMOCR, have none.
         return getattr(getattr(self.model, "det_head", None), "postprocessor", None)
 
-    def detect(
-        self, images: Sequence[np.ndarray], *, chars: bool = False, batch_size: int = 1
-    ) -> list[Detection]:
+    def detect(self, images: Sequence[np.ndarray], *, batch_size: int = 1) -> list[Detection]:
         """Find the words on images; those that the network gets at one size share batches.
 
         Args:
             images (Sequence[np.ndarray]): ``(H, W, 3)`` BGR or ``(H, W)`` grey, uint8, any sizes.
-            chars (bool): Whether to find the characters of each word, too.
             batch_size (int): How many images go through the network at once, at most.
 
         Returns:
             list[Detection]: One for each image, in order.
 
         Raises:
-            ValueError: If something is no such image, or characters are wanted from a detector
-                without a region score.
+            ValueError: If something is no such image.
         """
+        return [_detection(sample) for sample in self.samples(images, batch_size=batch_size)]
+
+    def samples(
+        self, images: Sequence[np.ndarray], *, batch_size: int = 1
+    ) -> list[BaseDataElement]:
+        """As `detect`, but the data samples that the model fills, in order."""
         packed = [self.transforms(_sample(image)) for image in images]
         alike: dict[tuple[int, ...], list[int]] = {}
         for index, item in enumerate(packed):
             alike.setdefault(tuple(item["inputs"].shape), []).append(index)
-        found: dict[int, Detection] = {}
+        found: dict[int, BaseDataElement] = {}
         for indices in alike.values():
             for start in range(0, len(indices), batch_size):
                 part = indices[start : start + batch_size]
                 batch = {key: [packed[i][key] for i in part] for key in ("inputs", "data_samples")}
                 with torch.inference_mode():
-                    samples = self.model.test_step(batch)
-                found.update((i, _detection(s, chars)) for i, s in zip(part, samples, strict=True))
+                    found.update(zip(part, self.model.test_step(batch), strict=True))
         return [found[index] for index in range(len(packed))]
+
+
+def _load(network: nn.Module, checkpoint: str | Path | None, refiner: str | Path | None) -> None:
+    """Give a network its weights, see `TextDetector.from_config`."""
+    if checkpoint is None:
+        if refiner is None and getattr(network.det_head, "link_refiner", None) is not None:
+            raise ValueError(
+                "the official weights have no link refiner, which this config needs: name a "
+                "checkpoint, or the refiner's own file"
+            )
+        try:
+            load_craft_weights(network, official_weights())
+        except ValueError as error:
+            raise ValueError(
+                f"{error} No checkpoint was named: these are the official weights."
+            ) from error
+    elif refiner is None:
+        load_weights(network, checkpoint)
+    else:
+        load_craft_weights(network, checkpoint)
+    if refiner is not None:
+        load_refiner_weights(network, refiner)
 
 
 def photo_pipeline(config: Config) -> list[ConfigDict]:
@@ -257,7 +300,7 @@ def _sample(image: np.ndarray) -> dict:
     return dict(img=image, img_path="", img_shape=shape, ori_shape=shape)
 
 
-def _detection(sample: BaseDataElement, chars: bool) -> Detection:
+def _detection(sample: BaseDataElement) -> Detection:
     words = sample.pred_instances.numpy()
     polygons = [np.asarray(p, np.float32).reshape(-1, 2) for p in words.polygons]
     scores = np.asarray(words.get("scores", np.ones(len(polygons))), np.float32)
@@ -265,16 +308,7 @@ def _detection(sample: BaseDataElement, chars: bool) -> Detection:
     if "pred_score_maps" in sample:
         kinds = sample.pred_score_maps.get("kinds", CRAFT_KINDS)
         maps = dict(zip(kinds, sample.pred_score_maps.data.cpu().numpy()))
-    found = None
-    if chars:
-        if maps is None or "region" not in maps:
-            raise ValueError("characters need a region score: this detector is not a CRAFT")
-        region = maps["region"]
-        # The map's stride is a power of two; the last column may stick out of the image.
-        stride = 2 ** round(math.log2(max(sample.img_shape[:2]) / max(region.shape)))
-        scale = np.array(sample.scale_factor, np.float32) / stride
-        found = [word_characters(region, polygon * scale) / scale for polygon in polygons]
-    return Detection(polygons, scores, found, maps)
+    return Detection(polygons, scores, words.get("chars"), maps)
 
 
 def _override(settings: dict, values: dict, needed: str) -> None:

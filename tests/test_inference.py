@@ -145,8 +145,10 @@ def test_large_photos_are_shrunk_and_their_words_are_not(detector, factor):
     np.testing.assert_allclose(centres(found.polygons) / factor, CENTRES, atol=1.5)
 
 
-def test_characters_are_where_they_were_painted(detector):
-    found = detector.detect([PAGE], chars=True)[0]
+def test_characters_are_where_they_were_painted(checkpoint):
+    detector = TextDetector.from_config(Config(PAINTED), checkpoint, chars=True)
+    assert detector.finds_characters
+    found = detector.detect([PAGE])[0]
     order = np.argsort([polygon[:, 1].mean() for polygon in found.polygons])
     assert [len(found.chars[i]) for i in order] == [4, 3]
     for i, (x, y, count) in zip(order, [(30, 30, 4), (110, 80, 3)], strict=True):
@@ -197,13 +199,17 @@ def test_settings_override_the_config(checkpoint):
         text_threshold=1.0,
         link_threshold=0.1,
         low_text=0.2,
+        isolated_threshold=0.5,
         long_side=100,
         magnification=3.0,
         polygons=True,
     )
     post = detector.model.det_head.postprocessor
-    assert post.thresholds == dict(text_threshold=1.0, link_threshold=0.1, low_text=0.2)
+    assert post.thresholds == dict(
+        text_threshold=1.0, link_threshold=0.1, low_text=0.2, isolated_threshold=0.5
+    )
     assert post.text_repr_type == "poly"
+    assert not detector.finds_characters
     assert detector.detect([PAGE])[0].score_maps["region"].shape == (30, 50)
     assert PAINTED["model"]["det_head"]["postprocessor"] == dict(type="CRAFTPostprocessor")
 
@@ -248,7 +254,7 @@ def test_the_official_detector_reads_a_word():
     image = np.full((90, 260, 3), 230, np.uint8)
     cv2.putText(image, "HOUSE", (40, 60), cv2.FONT_HERSHEY_DUPLEX, 1.5, (40, 30, 20), 3)
     rows, columns = np.nonzero(image[..., 0] < 150)
-    found = TextDetector.official(magnification=1.0).detect([image], chars=True)[0]
+    found = TextDetector.official(magnification=1.0, chars=True).detect([image])[0]
     assert len(found.polygons) == 1
     low, high = found.polygons[0].min(0), found.polygons[0].max(0)
     np.testing.assert_allclose(low, [columns.min(), rows.min()], atol=8)
@@ -437,6 +443,9 @@ def test_json_and_pictures_of_a_photo(tool, capsys):
     assert [len(word["polygon"]) for word in found["words"]] == [4, 4]
     np.testing.assert_allclose(centres([w["polygon"] for w in found["words"]]), CENTRES, atol=1.5)
     assert sorted(np.shape(word["chars"]) for word in found["words"]) == [(3, 4, 2), (4, 4, 2)]
+    assert [word["char_count"] for word in found["words"]] == [
+        len(word["chars"]) for word in found["words"]
+    ]
     assert all(0.7 < word["score"] <= 1 for word in found["words"])
     picture = cv2.imdecode(np.fromfile("out/päge.jpg", np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape == PAGE.shape
@@ -565,8 +574,6 @@ def test_photos_go_one_by_one_where_memory_is_short(tool, monkeypatch, capsys):
 def test_score_maps_need_a_detector_that_has_them(tool, monkeypatch):
     write("x.png", PAGE)
     monkeypatch.setattr(TextDetector, "has_score_maps", False)
-    with pytest.raises(ValueError, match="--chars needs a CRAFT"):
-        tool("x.png", "--chars")
     with pytest.raises(ValueError, match="--score-maps needs a post-processor of this package"):
         tool("x.png", "--score-maps")
 
@@ -604,13 +611,49 @@ def test_a_dbnet_finds_words_and_shows_its_maps(tool, tmp_path):
     k = 50 * (one.score_maps["probability"] - one.score_maps["threshold"])
     np.testing.assert_allclose(one.score_maps["binary"], 1 / (1 + np.exp(-k)), atol=1e-5)
     assert TextDetector.from_config(str(config), weights).detect([PAGE])[0].score_maps is None
-    with pytest.raises(ValueError, match="--chars needs a CRAFT"):
+    with pytest.raises(ValueError, match="no CRAFTPostprocessor; leave it out"):
         tool("in", *flags, "--chars")
+    with pytest.raises(ValueError, match="isolated_threshold: this config has no CRAFTPost"):
+        tool("in", *flags, "--isolated-threshold", "0.5")
+
+
+def test_characters_are_drawn_in_their_colour(tool):
+    write("x.png", PAGE)
+    assert tool("x.png") == 0
+    plain = cv2.imread("out/x.jpg").astype(int)
+    assert tool("x.png", "--chars") == 0
+    drawn = cv2.imread("out/x.jpg").astype(int)
+    # Between the characters of the word of four, whose centres lie 16 pixels apart.
+    for x in (38, 54, 70):
+        changed = np.abs(drawn - plain)[26:35, x - 3 : x + 4].max(axis=(0, 2))
+        assert changed.max() > 60, x
+    assert (np.abs(drawn - plain)[:, 150:] < 40).all()  # right of both words
+
+
+def test_a_weak_character_alone_is_found_with_a_threshold_of_its_own(tool):
+    weak = page((120, 200), [(30, 30, 4), (110, 80, 1)])
+    weak[60:] = weak[60:] // 2
+    write("x.png", weak)
+    assert tool("x.png", "--chars") == 0
+    assert [word["char_count"] for word in results()["x.json"]["words"]] == [4]
+    assert tool("x.png", "--chars", "--isolated-threshold", "0.45", "--low-text", "0.3") == 0
+    words = results()["x.json"]["words"]
+    assert [word["char_count"] for word in words] == [4, 1]
+    assert words[1]["score"] == pytest.approx(0.49, abs=0.02)
+    np.testing.assert_allclose(np.mean(words[1]["chars"][0], axis=0), [110, 80], atol=2)
+    with pytest.raises(ValueError, match=r"isolated_threshold=0\.8 must be a number from 0 to"):
+        tool("x.png", "--isolated-threshold", "0.8")
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--batch-size", "0"], ["--text-threshold", "7"], ["--magnification", "nan"], ["--long-side"]],
+    [
+        ["--isolated-threshold", "-1"],
+        ["--batch-size", "0"],
+        ["--text-threshold", "7"],
+        ["--magnification", "nan"],
+        ["--long-side"],
+    ],
 )
 def test_arguments_are_checked(tool, arguments, capsys):
     with pytest.raises(SystemExit) as caught:

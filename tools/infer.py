@@ -4,6 +4,7 @@
 Examples:
     python tools/infer.py photo.jpg holiday/ --out found
     python tools/infer.py photo.jpg --out found --polygons --chars --score-maps
+    python tools/infer.py photo.jpg --out found --refine craft_refiner_CTW1500.pth
     python tools/infer.py data/ --recursive --out found --config CONFIG --checkpoint CHECKPOINT
 
 For each photo DIR holds NAME.json, the picture NAME.jpg and, if asked for, NAME_scores.jpg. A photo
@@ -63,12 +64,25 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--recursive", action="store_true", help="look into subfolders, too")
     parser.add_argument("--config", help="config file; default: the official CRAFT")
     parser.add_argument("--checkpoint", help="checkpoint file; default: the official weights")
+    parser.add_argument(
+        "--refine",
+        metavar="FILE",
+        help="find lines of text by a link refiner, whose weights FILE holds; implies --polygons",
+    )
     parser.add_argument("--polygons", action="store_true", help="outlines that follow curved words")
-    parser.add_argument("--chars", action="store_true", help="find characters, too")
+    parser.add_argument(
+        "--chars", action="store_true", help="find the characters of each word, too"
+    )
     parser.add_argument("--score-maps", action="store_true", help="draw the score maps, too")
     parser.add_argument("--text-threshold", type=_share, metavar="T", help="least peak of a word")
     parser.add_argument("--link-threshold", type=_share, metavar="T", help="links characters above")
     parser.add_argument("--low-text", type=_share, metavar="T", help="text is above it")
+    parser.add_argument(
+        "--isolated-threshold",
+        type=_share,
+        metavar="T",
+        help="least peak of a single character that stands alone (default: as of a word)",
+    )
     parser.add_argument(
         "--long-side", type=_count, metavar="PX", help="limit of the network's input (1280)"
     )
@@ -112,7 +126,7 @@ def detect(detector: TextDetector, window: list[Job], args: argparse.Namespace) 
     jobs = [job for job in window if not job.fault]
     try:
         images = [job.image for job in jobs]
-        found = detector.detect(images, chars=args.chars, batch_size=args.batch_size)
+        found = detector.detect(images, batch_size=args.batch_size)
     except (MemoryError, RuntimeError) as error:
         if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
             raise
@@ -157,7 +171,7 @@ def as_json(job: Job) -> dict:
     ]
     if found.chars is not None:
         for word, chars in zip(words, found.chars, strict=True):
-            word["chars"] = _rounded(chars)
+            word["chars"], word["char_count"] = _rounded(chars), len(chars)
     return {
         "image": str(job.path),
         "width": job.image.shape[1],
@@ -223,15 +237,18 @@ def main() -> int:
     endings = (".jpg", ".png", "_scores.jpg")[: 3 if args.score_maps else 2]
     found = find_photos(args.photos, args.out, recursive=args.recursive, endings=endings)
     jobs = [Job(path, name) for path, name in found]
-    names = "checkpoint device text_threshold link_threshold low_text long_side magnification"
+    names = "checkpoint device text_threshold link_threshold low_text isolated_threshold"
+    names += " chars long_side magnification"
     settings = {name: getattr(args, name) for name in names.split()}
-    settings |= {"polygons": args.polygons or None, "score_maps": args.score_maps}
+    settings |= {
+        "polygons": args.polygons or None,
+        "score_maps": args.score_maps,
+        "refiner": args.refine,
+    }
     if args.config:
         detector = TextDetector.from_config(args.config, **settings)
     else:
         detector = TextDetector.official(**settings)
-    if args.chars and not detector.finds_characters:
-        raise ValueError(f"{args.config}: --chars needs a CRAFT; leave it out")
     if args.score_maps and not detector.has_score_maps:
         raise ValueError(
             f"{args.config}: --score-maps needs a post-processor of this package; leave it out"

@@ -1,8 +1,7 @@
-"""From one word's region score to its characters: the watershed of the CRAFT paper.
+"""From one rectified word's region score to its characters: the watershed of the CRAFT paper.
 
-Pure NumPy and OpenCV, on the CPU. `split_word` works on a rectified word, where reading runs from
-left to right; `word_characters` rectifies a word of a page's map first, straight, standing or
-curved, and brings its characters back to the page.
+Pure NumPy and OpenCV, on the CPU; reading runs from left to right. `mmtextplug.craft.page_chars`
+finds the characters of the words of a page with it.
 """
 
 from __future__ import annotations
@@ -15,26 +14,13 @@ import cv2
 import numpy as np
 
 from mmtextplug.compiled import compiled
-from mmtextplug.craft.band import Band
 from mmtextplug.craft.flood import flood
 from mmtextplug.craft.gaussian import SIGMA
 from mmtextplug.craft.grouping import as_score_map
-from mmtextplug.craft.rectify import polygon_band, word_band
 
 FOREGROUND, BACKGROUND = 0.75, 0.05
 """Scores above the first are the heart of a character, scores not above the second belong to none.
 Chosen with the official weights on real character boxes (half of the photos of ICDAR 2003)."""
-
-READ_DOWNWARDS = 1.5
-"""A word found on a page that is higher than this times its width is read from top to bottom."""
-
-CROP_HEIGHT = 32
-"""Pixels that a small word is enlarged to before it is split, at most `MAX_ZOOM` times."""
-
-MAX_ZOOM = 4.0
-
-RUNG_SPREAD = 0.05
-"""How far the lengths across a ribbon may differ, as a share of their mean."""
 
 _STEP = 0.01
 _EDGE = math.exp(-0.5 / SIGMA**2)
@@ -129,13 +115,10 @@ def split_word(
         if length is not None and count != length:
             foreground = _fitting_threshold(region, length, foreground, background)
             _, seeds = hearts(region, foreground)
-        spans = _spans(region, seeds, background)
+        spans = seed_spans(region, seeds, background, int(seeds.max(initial=0)))
     if not region.size:
         spans = np.zeros((0, 2))
-    quads = np.empty((len(spans), 4, 2), np.float32)
-    quads[:, [0, 3], 0], quads[:, [1, 2], 0] = spans[:, :1] - 0.5, spans[:, 1:] - 0.5
-    quads[:, :2, 1], quads[:, 2:, 1] = -0.5, height - 0.5
-    return Split(quads, confidence, count, equal, float(foreground))
+    return Split(span_quads(spans, height), confidence, count, equal, float(foreground))
 
 
 def word_confidence(length: int, found: int) -> float:
@@ -148,29 +131,6 @@ def word_confidence(length: int, found: int) -> float:
         found: Number of characters that were found.
     """
     return (length - min(length, abs(length - found))) / length if length > 0 else 0.0
-
-
-def word_characters(region: np.ndarray, outline: np.ndarray) -> np.ndarray:
-    """Characters of one word on the region score of a whole image.
-
-    Args:
-        region: ``(H, W)`` region score.
-        outline: ``(k, 2)`` (x, y) in the map, clockwise: a box, an outline of `group_words` that
-            follows a curved word, or any polygon, which counts as the rectangle around it.
-
-    Returns:
-        ``(n, 4, 2)`` float32 quads in the map, in reading order: from left to right, or downwards
-        in a word that stands, and clockwise from the corner where reading starts.
-    """
-    band = _page_band(np.asarray(outline, np.float64))
-    if band is None:
-        return np.zeros((0, 4, 2), np.float32)
-    zoom = min(max(CROP_HEIGHT / band.height, 1.0), MAX_ZOOM)
-    size = band.size(max(round(band.height * zoom), 1))
-    grid = np.stack(np.meshgrid(np.arange(size[0]), np.arange(size[1])), axis=-1)
-    where = band.to_image(grid, size).astype(np.float32)
-    crop = cv2.remap(region, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderValue=0)
-    return band.to_image(split_word(crop).quads, size).astype(np.float32)
 
 
 def _checked(length: int) -> int:
@@ -204,12 +164,28 @@ def _equal_spans(width: int, places: Sequence[bool]) -> np.ndarray:
     return np.stack([cuts[:-1], cuts[1:]], axis=1)[np.array(places, bool)]
 
 
-def _spans(region: np.ndarray, seeds: np.ndarray, background: float) -> np.ndarray:
-    """First column and the one after the last of each character, ``(n, 2)``, left to right."""
-    count, width = int(seeds.max(initial=0)), region.shape[1]
+def span_quads(spans: np.ndarray, height: int) -> np.ndarray:
+    """Quads ``(n, 4, 2)`` float32 as high as the crop from the spans ``(n, 2)`` of `seed_spans`."""
+    quads = np.empty((len(spans), 4, 2), np.float32)
+    quads[:, [0, 3], 0], quads[:, [1, 2], 0] = spans[:, :1] - 0.5, spans[:, 1:] - 0.5
+    quads[:, :2, 1], quads[:, 2:, 1] = -0.5, height - 0.5
+    return quads
+
+
+def seed_spans(region: np.ndarray, seeds: np.ndarray, background: float, count: int) -> np.ndarray:
+    """First column and the one after the last of each character, ``(n, 2)``, left to right.
+
+    Args:
+        region: ``(h, w)`` float32, finite.
+        seeds: ``(h, w)`` int32, labels from 1. Those above ``count`` are no characters of the word;
+            they keep the others out of their basins.
+        background, count: See `split_word`; number of characters.
+    """
+    width = region.shape[1]
     if not count:
         return np.zeros((0, 2))
     labels = flood(region, seeds, background)
+    labels[labels > count] = 0
     profiles = np.zeros((count, width), np.float32)
     compiled(_profiles)(labels, region, profiles)
     # A Gaussian of the label transform falls to `_EDGE` of its peak at the edge of its box.
@@ -237,20 +213,3 @@ def _profiles(labels, region, profiles):  # pragma: no cover
             char = labels[y, x] - 1
             if char >= 0 and region[y, x] > profiles[char, x]:
                 profiles[char, x] = region[y, x]
-
-
-def _page_band(outline: np.ndarray) -> Band | None:
-    """The band of an outline that was found, not annotated: any point may be its first."""
-    if len(outline) < 3 or not np.isfinite(outline).all():
-        return None
-    if len(outline) > 4 and len(outline) % 2 == 0:
-        # A ribbon starts at either corner of its first end, and is of one width.
-        for points in (outline, np.roll(outline, -1, axis=0)):
-            upper, lower = np.split(points, 2)
-            rungs = np.linalg.norm(upper - lower[::-1], axis=1)
-            if np.ptp(rungs) <= RUNG_SPREAD * rungs.mean():
-                return polygon_band(points)
-    if len(outline) != 4:
-        outline = cv2.boxPoints(cv2.minAreaRect(outline.astype(np.float32))).astype(np.float64)
-        outline = np.roll(outline, -int(outline.sum(axis=1).argmin()), axis=0)
-    return word_band(outline, vertical=READ_DOWNWARDS)

@@ -1,4 +1,4 @@
-"""Watershed of a score map, compiled by Numba, which waits for no other thread.
+"""Watershed of a score map and its seeds, compiled by Numba, which waits for no other thread.
 
 Labelling the words of a batch has to fit beside a training step, and scikit-image's watershed takes
 several times as long for maps of a word's size. The basins are the same where no two scores lie in
@@ -16,6 +16,9 @@ from mmtextplug.compiled import compiled
 
 LEVELS = 1024
 """Scores are compared in so many steps between 0 and 1."""
+
+PROMINENCE = 0.1
+"""Share of its height by which the summit of a character stands out from the others."""
 
 
 def flood(score: np.ndarray, seeds: np.ndarray, background: float) -> np.ndarray:
@@ -36,6 +39,65 @@ def flood(score: np.ndarray, seeds: np.ndarray, background: float) -> np.ndarray
     labels = np.array(seeds, dtype=np.int32, order="C")
     compiled(_loop)(np.ascontiguousarray(score, dtype=np.float32), labels, float(background))
     return labels
+
+
+def summits(score: np.ndarray, prominence: float, floor: float) -> np.ndarray:
+    """Mark the summits of a score map that stand out from their surroundings.
+
+    Of each 8-connected area above the floor the highest pixel is a summit; another local maximum
+    is one if the way from it to anything higher leads down by at least a share of its height: its
+    dynamics (Grimaud, A new measure of contrast: the dynamics, 1992) over its score. Of equal
+    neighbours, the first in raster order counts as higher.
+
+    Args:
+        score (np.ndarray): ``(H, W)`` float32, finite.
+        prominence (float): That share, above 0.
+        floor (float): Not negative; scores not above it do not exist.
+
+    Returns:
+        np.ndarray: ``(H, W)`` int32, labels from 1 at the summits, 0 elsewhere.
+    """
+    score = np.ascontiguousarray(score, dtype=np.float32)
+    labels = np.zeros(score.shape, np.int32)
+    above = np.flatnonzero(score > floor)
+    falling = above[np.argsort(-score.ravel()[above], kind="stable")]
+    compiled(_summits)(score.ravel(), falling, float(prominence), labels)
+    return labels
+
+
+def _summits(score, falling, prominence, labels):  # pragma: no cover
+    height, width = labels.shape
+    # Areas above the level that has been reached: a forest whose roots are the highest pixels.
+    parent = np.full(height * width, -1, np.int64)
+    rank = np.zeros(height * width, np.int64)
+    count = 0
+    for place in range(len(falling)):
+        pixel = falling[place]
+        rank[pixel] = place
+        parent[pixel] = pixel
+        root = pixel
+        y, x = pixel // width, pixel % width
+        for ny in range(max(y - 1, 0), min(y + 2, height)):
+            for nx in range(max(x - 1, 0), min(x + 2, width)):
+                other = ny * width + nx
+                if parent[other] < 0:
+                    continue
+                while parent[other] != other:
+                    parent[other] = parent[parent[other]]
+                    other = parent[other]
+                if other == root:
+                    continue
+                lower, upper = (other, root) if rank[other] > rank[root] else (root, other)
+                if lower != pixel and score[lower] - score[pixel] >= prominence * score[lower]:
+                    count += 1
+                    labels[lower // width, lower % width] = count
+                parent[lower] = upper
+                root = upper
+    for place in range(len(falling)):
+        pixel = falling[place]
+        if parent[pixel] == pixel:
+            count += 1
+            labels[pixel // width, pixel % width] = count
 
 
 def _loop(score, labels, background):  # pragma: no cover

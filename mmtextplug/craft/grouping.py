@@ -3,7 +3,7 @@
 Everything here is NumPy and OpenCV on the CPU. The boxes are those of the published
 post-processing; only the way there differs. That one walks the whole map several times for every
 component. Here the map is read once into horizontal runs of text pixels, and from then on a word
-is a handful of points (`text_rows`, `dilated_outline`) and the rectangle around them.
+is a handful of points (`text_rows`, `dilated_outlines`) and the rectangle around them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmtextplug.craft.polygon import word_polygon
+from mmtextplug.craft.isolated import check_isolated_threshold, stands_alone
+from mmtextplug.craft.polygon import undo_threshold, word_polygon
 
 MIN_AREA = 10
 """Components of fewer pixels (text and link together) are noise."""
@@ -103,6 +104,7 @@ def group_words(
     text_threshold: float = 0.7,
     link_threshold: float = 0.4,
     low_text: float = 0.4,
+    isolated_threshold: float | None = None,
     polygons: bool = False,
 ) -> Words:
     """Group the pixels of a region and an affinity score map into words.
@@ -127,30 +129,41 @@ def group_words(
         text_threshold: least peak of the region score in a word.
         link_threshold: affinity above it joins characters.
         low_text: region score above it is text.
-        polygons: also return outlines that follow curved words. A straight word, and one for which
-            no sound outline is found, has its box for a polygon.
+        isolated_threshold: in the place of ``text_threshold`` for a single character that stands
+            alone (see `mmtextplug.craft.isolated.stands_alone`): without the context of a word
+            they score lower. Peaks not above ``low_text`` are no text. None: as ``text_threshold``.
+        polygons: also return outlines that follow curved words, see `word_polygon`. A straight
+            word has a rectangle closer to it than its box, and one for which no sound outline is
+            found the box.
 
     Returns:
         Words in map coordinates (multiply by the network's stride and the inverse of the resize
         ratio for image coordinates), in raster order of their first pixel.
 
     Raises:
-        ValueError: the maps are not two-dimensional, not real numbers or of different shapes.
+        ValueError: the maps are not two-dimensional, not real numbers or of different shapes;
+            ``isolated_threshold`` is out of its range.
 
     Source: Baek et al., Character Region Awareness for Text Detection, CVPR 2019, section 3.3, and
     the authors' published post-processing.
     """
+    check_isolated_threshold(isolated_threshold, text_threshold)
     region, affinity = as_score_map(region, "region"), as_score_map(affinity, "affinity")
     if region.shape != affinity.shape:
         raise ValueError(
             f"region and affinity must have the same shape, got {region.shape} and "
             f"{affinity.shape}: pass the two maps of one image"
         )
-    text = region > float(low_text)
-    components = find_components(text | (affinity > float(link_threshold)))
+    text, link = region > float(low_text), affinity > float(link_threshold)
+    components = find_components(text | link)
     rows = text_rows(region, text, components)
     peaks = component_peaks(rows, len(components.ids))
     is_word = peaks >= max(float(text_threshold), np.finfo(np.float32).min)
+    if isolated_threshold is not None:
+        for i in np.flatnonzero(~is_word & (peaks >= float(isolated_threshold))):
+            own, (x, y) = components.mask(i)
+            window = np.s_[y : y + own.shape[0], x : x + own.shape[1]]
+            is_word[i] = stands_alone(own.view(bool), region[window], link[window])
     components, rows = components.select(is_word), rows.select(is_word)
 
     outlines = dilated_outlines(rows, components, region.shape)
@@ -161,7 +174,14 @@ def group_words(
     boxes = order_corners(boxes)
     outlined = None
     if polygons:
-        outlined = [word_polygon(*components.mask(i), box) for i, box in enumerate(boxes)]
+        outlined = []
+        for i, box in enumerate(boxes):
+            own, (x, y) = components.mask(i)
+            window = np.s_[y : y + own.shape[0], x : x + own.shape[1]]
+            # Links join, but say nothing of a word's height.
+            own &= text[window].view(np.uint8)
+            expand = undo_threshold(region[window][own.view(bool)], float(low_text))
+            outlined.append(word_polygon(own, (x, y), box, expand))
     return Words(boxes, np.clip(peaks[is_word], 0, 1), outlined)
 
 

@@ -16,15 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmtextplug.craft.page_chars import READ_DOWNWARDS
 from mmtextplug.craft.rectify import word_band
 from mmtextplug.craft.targets import WordLabels, confidence_map
 from mmtextplug.geometry import Windows, to_device
 
 THICKNESS = 1 / 8
 """Thickness of a centre line, as a share of the distance between paired points."""
-
-VERTICAL = 1.5
-"""A line higher than this times its width runs downwards."""
 
 # Thinner lines would fall apart on the map: a stripe of this thickness is 4-connected, as the
 # grouping wants it, in any direction.
@@ -71,7 +69,7 @@ def centre_line(polygon: np.ndarray) -> CentreLine | None:
         CentreLine | None: None for outlines whose points cannot be paired: they cross themselves,
         have no area, are not finite or no band.
     """
-    band = word_band(polygon, vertical=VERTICAL, rectangle=False)
+    band = word_band(polygon, vertical=READ_DOWNWARDS, rectangle=False)
     if band is None:
         return None
     across = np.linalg.norm(band.lower - band.upper, axis=1)

@@ -1,211 +1,280 @@
-"""The outline of one curved word: a ribbon of constant width along the word's centre line.
+"""The outline of one word: straight words get a rectangle, curved ones a ribbon of constant width.
 
-As the CRAFT paper draws it: scan across the word, take the tallest columns as pivots, turn them
-perpendicular to the centre line, give them one length, push the outermost two out to the ends.
+As in the CRAFT paper a word is scanned across its reading direction and outlined by pairs of points
+on either side of its centre line. Unlike there, the word is laid straight first: along the circle
+that fits its pixels best, or along its box where that circle is nearly a line. What then still
+bends, such as a wave, is traced by the paper's pivots.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from shapely.geometry import Polygon
 
-PIVOTS = 5
-"""Control lines between the two ends."""
+from mmtextplug.craft.arc import Frame, arc_frame, box_frame
+from mmtextplug.craft.gaussian import SIGMA
+from mmtextplug.craft.ribbon import (
+    PIVOTS,
+    SEGMENTS,
+    bend,
+    ribbon_outline,
+    trace_ribbon,
+)
 
-SEGMENTS = 2 * PIVOTS + 1
-"""Slices of a word along its long side: pivots are found in the odd ones."""
+LEAST_EXPAND, MOST_EXPAND = 0.9, 1.7
+"""Limits of `undo_threshold`: peaks close to the threshold tell little."""
 
-EXPAND = 1.45
-"""Length of the control lines over the height of the thresholded score, which is shrunk."""
+PEAK_SHARE = 0.1
+"""Share of a word's pixels whose score lies above the one that its peaks are estimated from."""
 
-MIN_SIDE = 10
-"""A box with a shorter side (map pixels) has too few pixels to tell its curvature."""
+PIXEL = 1.0
+"""Extents count from the outermost pixels' centres; the threshold is met beyond."""
 
-STRAIGHT_FILL = 0.7
-"""A word is straight when one column fills more than this share of the box's height."""
+MIN_PIXELS = 10
+"""Fewer pixels have no outline but their box."""
 
-STRAIGHT_BEND = 0.1
-"""A word is straight when its centre line bends by no more than this share of its height."""
+MIN_FILL = 0.25
+"""Share of a straightened word that must be filled, or it is no word but a cross, a ring, ..."""
 
-MIN_SEGMENT = 0.25
-"""Narrowest slice, as a share of the pivots' height, that still tells a direction."""
+FULL = 0.95
+"""A word is surely straight where one slice is as high as this share of all of it."""
 
-MIN_COVER = 0.8
-"""Share of the word's pixels that its outline must cover, or it is not the outline."""
+LEAST_WAVE = 0.25
+"""A straightened word bends by more than this share of its height, or it is laid straight well."""
+
+RUNG_TURN = math.radians(30)
+"""An arc has a control line at least every so far."""
+
+OPENCV_LIMIT = 2**15 - 1
+"""OpenCV remaps no image of more pixels a side."""
+
+_FIT_PIXELS = 8192
 
 
-@dataclass(frozen=True)
-class Ribbon:
-    """A centre line with the directions across it, in the coordinates of the word's box.
+def undo_threshold(scores: np.ndarray, low_text: float) -> float:
+    """How many times as high a word is as the part of it where its score exceeds a threshold.
 
-    Attributes:
-        points: ``(PIVOTS, 2)`` (u, v) on the centre line, u ascending.
-        tangents: ``(PIVOTS, 2)`` unit vectors along it.
-        height: thickness of the thresholded word across the centre line.
+    A Gaussian of the label transform, of the peak p and a standard deviation of ``SIGMA`` half
+    sides of a character box, falls to the threshold t at ``SIGMA * sqrt(2 ln(p / t))`` half sides:
+    the weaker a network's scores, the smaller what they leave of a word. The peak is estimated from
+    the score that `PEAK_SHARE` of the pixels exceed; of a Gaussian above t that is
+    ``p * (t / p) ** PEAK_SHARE``.
+
+    Args:
+        scores: ``(n,)`` region scores above the threshold, of one word.
+        low_text: the threshold.
+
+    Returns:
+        The ratio, between `LEAST_EXPAND` and `MOST_EXPAND`; 1 where there is nothing to tell by.
     """
+    if not len(scores) or low_text <= 0:
+        return 1.0
+    rank = int((1 - PEAK_SHARE) * (len(scores) - 1))
+    score = max(float(np.partition(scores, rank)[rank]), low_text)
+    above = math.log(score / low_text) / (1 - PEAK_SHARE)
+    if above <= 0:
+        return MOST_EXPAND
+    return float(np.clip(1 / (SIGMA * math.sqrt(2 * above)), LEAST_EXPAND, MOST_EXPAND))
 
-    points: np.ndarray
-    tangents: np.ndarray
-    height: float
 
-
-def word_polygon(mask: np.ndarray, origin: tuple[int, int], box: np.ndarray) -> np.ndarray:
+def word_polygon(
+    mask: np.ndarray, origin: tuple[int, int], box: np.ndarray, expand: float = 1.0
+) -> np.ndarray:
     """Outline a word by a polygon that follows its curvature.
 
-    A box higher than wide is read along its height, so that vertical and steep words curve too.
-    Where the paper's construction has no answer (the word is small, straight, not a ribbon, or its
-    outline would cross itself) the polygon is the box.
+    A straight word gets a rectangle along the sides of its box, which fits the word more closely
+    than the box does if both are aslant. Where no construction has an answer (the word is tiny or
+    not a ribbon, or its outline would cross itself) the polygon is the box.
 
     Args:
         mask: ``(h, w)`` uint8, non-zero at the word's pixels, links included.
         origin: (x, y) of ``mask[0, 0]`` in the map.
         box: ``(4, 2)`` the word's rectangle in the map, corners clockwise.
+        expand: height of the outline over that of the pixels, see `undo_threshold`; both ends move
+            out by as much as the sides.
 
     Returns:
-        ``(2 * PIVOTS + 4, 2)`` or ``(4, 2)`` float32, (x, y) in the map, clockwise, starting at
-        the end of the word that ``box[0]`` belongs to.
+        ``(4, 2)`` of a straight word, ``(2 * PIVOTS + 4, 2)`` of a curved one, more if it turns by
+        more than half a circle; float32, (x, y) in the map, clockwise from the word's top left: the
+        first and last points are one end of a word that lies, the first two of one that stands.
 
     Source: Baek et al., Character Region Awareness for Text Detection, CVPR 2019, figure 8 and
-    section 3.3; constants of the authors' published post-processing. Different from that: long
-    boxes standing upright are turned, every slice is measured by itself (gaps are interpolated),
-    slanted columns count by their height across the centre line, and the ends move along the
-    centre line just past the last pixel, with the margin that the sides have.
+    section 3.3. Different from the authors' published post-processing: words are laid straight
+    first, so that all bends and orientations are alike; either side leaves out one slice at most;
+    gaps are interpolated; margins are those of the scores' Gaussian.
     """
     box = np.asarray(box, np.float32)
-    sides = np.linalg.norm(np.roll(box, -1, axis=0).astype(np.float64) - box, axis=1)
-    standing = bool(sides[1] > sides[0])
-    corners = np.roll(box, -1, axis=0) if standing else box
-    width, height = (int(side + 1) for side in (sides[1], sides[0])[:: 1 if standing else -1])
-    # OpenCV warps no image beyond 16 bits.
-    if height < MIN_SIDE or max(width, *mask.shape) >= 2**15 - 1:
+    pixels = int(np.count_nonzero(mask))
+    line = box_frame(box)
+    if line is None or pixels < MIN_PIXELS or max(mask.shape) >= OPENCV_LIMIT:
         return box.copy()
-    axes = box_axes(corners)
-    to_map = np.column_stack([axes.T, corners[0]])
-    to_mask = to_map - [[0, 0, origin[0]], [0, 0, origin[1]]]
-    upright = cv2.warpAffine(
-        mask, to_mask, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    contours, _ = cv2.findContours(
+        mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=tuple(map(int, origin))
     )
-    ribbon = trace_ribbon(upright)
-    outline = None if ribbon is None else ribbon_outline(ribbon, upright)
+    border = np.concatenate(contours)[:, 0].astype(np.float64)
+    inside = line.from_map(border)
+    slices = cut_slices(inside, pixels)
+    if not slices.are_full():
+        rows, columns = np.nonzero(mask)
+        step = 1 + pixels // _FIT_PIXELS
+        sample = np.stack([columns[::step] + origin[0], rows[::step] + origin[1]], axis=1)
+        arc = arc_frame(sample, border)
+        outline = None
+        if arc is not None:
+            around = arc.from_map(border)
+            slices_around = cut_slices(around, pixels)
+            outline = frame_outline(arc, mask, origin, around, slices_around, expand)
+        if outline is not None:
+            return outline
+    outline = frame_outline(line, mask, origin, inside, slices, expand)
+    return box.copy() if outline is None else outline
+
+
+def frame_outline(
+    frame: Frame,
+    mask: np.ndarray,
+    origin: tuple[int, int],
+    inside: np.ndarray,
+    slices: Slices,
+    expand: float,
+) -> np.ndarray | None:
+    """The outline of a word laid straight in a frame, as `word_polygon` returns it, or None.
+
+    Args:
+        frame: along the word.
+        mask: ``(h, w)`` uint8, non-zero at the word's pixels.
+        origin: (x, y) of ``mask[0, 0]`` in the map.
+        inside: ``(m, 2)`` (u, v) of the pixels at the word's border.
+        slices: of the same.
+        expand: see `word_polygon`.
+    """
+    outline = None
+    if not slices.are_full() and not slices.are_straight():
+        outline = wavy_outline(frame, mask, origin, inside, expand)
     if outline is None:
-        return box.copy()
-    polygon = (outline @ axes + corners[0]).astype(np.float32)
-    return np.roll(polygon, 1, axis=0) if standing else polygon
+        outline = band_outline(slices, abs(frame.curvature), expand)
+    if outline is None:
+        return None
+    polygon = frame.to_map(outline)
+    if len(polygon) > 4:
+        polygon = push_out(polygon)
+        if not Polygon(polygon).is_valid:
+            return None
+    if frame.standing:
+        polygon = np.concatenate([polygon[-1:], polygon[:-1]])
+    return polygon.astype(np.float32)
 
 
-def box_axes(corners: np.ndarray) -> np.ndarray:
-    """``(2, 2)`` float64, rows are the unit vectors from corner 0 to corner 1 and to corner 3."""
-    axes = corners[[1, 3]].astype(np.float64) - corners[0]
-    return axes / np.linalg.norm(axes, axis=1, keepdims=True)
+@dataclass(frozen=True)
+class Slices:
+    """A straightened word cut across, slices of equal length, those without pixels left out.
 
-
-def trace_ribbon(mask: np.ndarray) -> Ribbon | None:
-    """The centre line of a word in its box, read from left to right; None when it is straight.
-
-    Args:
-        mask: ``(h, w)`` uint8, non-zero at the word's pixels.
+    Attributes:
+        low, high: ``(2,)`` the least and largest (u, v).
+        middle: ``(S,)`` u of the slices' middles.
+        upper, lower: ``(S,)`` the least and largest v in each.
+        pixels: how many the word has.
     """
-    height, width = mask.shape
-    filled = mask != 0
-    columns = np.flatnonzero(filled.sum(axis=0) >= 2)
-    if not len(columns):
-        return None
-    top = filled.argmax(axis=0)[columns]
-    bottom = height - 1 - filled[::-1].argmax(axis=0)[columns]
-    heights, centres = bottom - top + 1, (top + bottom) / 2
-    if heights.max() > STRAIGHT_FILL * height:
-        return None
 
-    segment = columns * SEGMENTS // width
-    line = centre_line(segment, columns, centres, width)
-    if bend(line) <= max(1.0, STRAIGHT_BEND * np.median(heights)):
-        return None
-    points, pivot_heights = line[1::2].copy(), np.full(PIVOTS, np.nan)
-    for i in np.unique(segment[segment % 2 == 1]):
-        inside = np.flatnonzero(segment == i)
-        tallest = inside[heights[inside] == heights[inside].max()]
-        column = tallest[len(tallest) // 2]
-        points[i // 2] = columns[column], centres[column]
-        pivot_heights[i // 2] = heights[column]
-    found = ~np.isnan(pivot_heights)
-    if 2 * found.sum() < PIVOTS or width / SEGMENTS < MIN_SEGMENT * np.nanmax(pivot_heights):
-        return None
-    tangents = line[2::2] - line[:-2:2]
-    tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
-    # A column through a slanted band is longer than the band is thick.
-    across = (pivot_heights * tangents[:, 0])[found]
-    return Ribbon(points, tangents, float(np.median(across)))
+    low: np.ndarray
+    high: np.ndarray
+    middle: np.ndarray
+    upper: np.ndarray
+    lower: np.ndarray
+    pixels: int
+
+    def are_full(self) -> bool:
+        """Whether the word fills its frame, so that it is surely straight in it."""
+        length, height = (self.high - self.low + PIXEL).tolist()
+        tallest = float((self.lower - self.upper).max()) + PIXEL
+        return tallest > FULL * height and self.pixels > 0.5 * length * height
+
+    def are_straight(self) -> bool:
+        """Whether the slices' centres lie on a line."""
+        line = np.column_stack([self.middle, (self.upper + self.lower) / 2])
+        height = float(np.median(self.lower - self.upper)) + PIXEL
+        return len(line) < 3 or bend(line) <= max(1.0, LEAST_WAVE * height)
 
 
-def centre_line(
-    segment: np.ndarray, columns: np.ndarray, centres: np.ndarray, width: int
-) -> np.ndarray:
-    """Mean point of each slice, ``(SEGMENTS, 2)``; slices without columns are interpolated.
-
-    Args:
-        segment: ``(C,)`` the slice that each column lies in.
-        columns: ``(C,)`` u of the columns.
-        centres: ``(C,)`` v half-way between the first and the last pixel of each.
-        width: of all slices together.
-    """
-    number = np.bincount(segment, minlength=SEGMENTS)
-    found = number > 0
-    u = (np.arange(SEGMENTS) + 0.5) * (width / SEGMENTS)
-    u[found] = np.bincount(segment, columns, minlength=SEGMENTS)[found] / number[found]
-    v = np.bincount(segment, centres, minlength=SEGMENTS)[found] / number[found]
-    return np.column_stack([u, np.interp(u, u[found], v)])
+def cut_slices(border: np.ndarray, pixels: int) -> Slices:
+    """Cut a word of so many pixels by those at its border, ``(m, 2)`` (u, v), into `SEGMENTS`."""
+    low, high = border.min(axis=0), border.max(axis=0)
+    width = max(float(high[0] - low[0]), 1e-6) / SEGMENTS
+    segment = np.minimum((border[:, 0] - low[0]) / width, SEGMENTS - 1).astype(np.int64)
+    order = np.argsort(segment, kind="stable")
+    segment, v = segment[order], border[order, 1]
+    first = np.flatnonzero(segment[1:] != segment[:-1]) + 1
+    first = np.concatenate([[0], first])
+    middle = low[0] + (segment[first] + 0.5) * width
+    upper, lower = np.minimum.reduceat(v, first), np.maximum.reduceat(v, first)
+    return Slices(low, high, middle, upper, lower, pixels)
 
 
-def bend(line: np.ndarray) -> float:
-    """Largest vertical distance of ``(P, 2)`` points from the straight line that fits them best."""
-    u, v = (line - line.mean(axis=0)).T
-    return float(np.abs(v - u * (u @ v) / (u @ u)).max())
-
-
-def ribbon_outline(ribbon: Ribbon, mask: np.ndarray) -> np.ndarray | None:
-    """The ribbon's outline, clockwise from its top left end; None when it is not a sound one.
+def band_outline(slices: Slices, curvature: float, expand: float) -> np.ndarray | None:
+    """The outline of a straightened word between two parallel sides; None if it is too empty.
 
     Args:
-        ribbon: in the coordinates of ``mask``.
-        mask: ``(h, w)`` uint8, non-zero at the word's pixels.
+        slices: of the word.
+        curvature: by which it was bent: an arc has a control line every so often.
+        expand: see `word_polygon`.
 
     Returns:
-        ``(2 * PIVOTS + 4, 2)`` float64: the upper side from left to right, then the lower one back.
+        ``(2 * k, 2)`` float64 (u, v), clockwise from the top left.
     """
-    half = ribbon.height * EXPAND / 2
-    margin = half - ribbon.height / 2
-    pixels = np.argwhere(mask)[:, ::-1]
-    directions = np.stack([-ribbon.tangents[0], ribbon.tangents[-1]])
-    ends = [
-        point + (reach(pixels, point, direction, half) + margin) * direction
-        for point, direction in zip(ribbon.points[[0, -1]], directions, strict=True)
-    ]
-    centre = np.concatenate([ends[:1], ribbon.points, ends[1:]])
-    tangents = np.concatenate([ribbon.tangents[:1], ribbon.tangents, ribbon.tangents[-1:]])
-    upwards = half * np.stack([tangents[:, 1], -tangents[:, 0]], axis=1)
-    outline = np.concatenate([centre + upwards, (centre - upwards)[::-1]])
-    if not Polygon(outline).is_valid:
+    # One slice a side may stick out: a quotation mark, a tail, a speck that touches.
+    spare = 1 if len(slices.middle) > PIVOTS else 0
+    upper, lower = sorted(slices.upper.tolist())[spare], sorted(slices.lower.tolist())[-1 - spare]
+    start, end = float(slices.low[0]), float(slices.high[0])
+    height, length = lower - upper + PIXEL, end - start + PIXEL
+    if min(height, length) < 2 or slices.pixels < MIN_FILL * height * length:
         return None
-    drawn = cv2.fillPoly(np.zeros_like(mask), [np.rint(outline).astype(np.int32)], 1)
-    covered = np.count_nonzero(drawn[pixels[:, 1], pixels[:, 0]])
-    return outline if covered >= MIN_COVER * len(pixels) else None
+    half, middle = height * expand / 2, (upper + lower) / 2
+    margin = half - height / 2 + PIXEL / 2
+    start, end, top, bottom = start - margin, end + margin, middle - half, middle + half
+    if not curvature:
+        return np.array([[start, top], [end, top], [end, bottom], [start, bottom]])
+    rungs = max(PIVOTS + 2, math.ceil((end - start) * curvature / RUNG_TURN) + 1)
+    u = np.linspace(start, end, rungs)
+    sides = [np.column_stack([u, np.full(rungs, v)]) for v in (top, bottom)]
+    return np.concatenate([sides[0], sides[1][::-1]])
 
 
-def reach(pixels: np.ndarray, point: np.ndarray, direction: np.ndarray, half: float) -> int:
-    """Steps of one pixel from a point until a line across the direction touches no pixel.
+def wavy_outline(
+    frame: Frame, mask: np.ndarray, origin: tuple[int, int], inside: np.ndarray, expand: float
+) -> np.ndarray | None:
+    """The outline (u, v) of a word that bends in its frame, by pivots; None if there is none.
 
     Args:
-        pixels: ``(P, 2)`` (u, v).
-        point: ``(2,)`` where the line starts out.
-        direction: ``(2,)`` unit vector in which it moves.
-        half: half the length of the line.
+        frame, mask, origin: as in `frame_outline`.
+        inside: ``(m, 2)`` (u, v) of the word's border.
+        expand: see `word_polygon`.
     """
-    offsets = pixels - point
-    along = np.rint(offsets @ direction).astype(np.int64)
-    across = np.abs(offsets @ np.array([direction[1], -direction[0]]))
-    touched = np.zeros(max(int(along.max()), 0) + 2, bool)
-    touched[along[(across <= half) & (along >= 0)]] = True
-    return int(touched.argmin())
+    low, high = inside.min(axis=0), inside.max(axis=0)
+    width, height = (np.ceil(high - low).astype(int) + 1).tolist()
+    if max(width, height) >= OPENCV_LIMIT:
+        return None
+    u, v = low[0] + np.arange(width), low[1] + np.arange(height)
+    grid = frame.to_map(np.stack(np.broadcast_arrays(u, v[:, None]), axis=-1)) - origin
+    straight = cv2.remap(mask, grid.astype(np.float32), None, cv2.INTER_NEAREST)
+    ribbon = trace_ribbon(straight)
+    outline = None if ribbon is None else ribbon_outline(ribbon, straight, expand)
+    return None if outline is None else outline + low
+
+
+def push_out(outline: np.ndarray) -> np.ndarray:
+    """Move the corners of an outline off its two curved sides, so that their chords keep the area.
+
+    A chord cuts off two thirds of its sagitta times its length, and the sagitta is an eighth of the
+    second difference of points on the curve.
+
+    Args:
+        outline: ``(2 * k, 2)``, one side from start to end, then the other one back, ``k >= 3``.
+    """
+    sides = outline.reshape(2, -1, 2)
+    second = np.diff(sides, 2, axis=1)
+    second = np.concatenate([second[:, :1], second, second[:, -1:]], axis=1)
+    return (sides - second / 12).reshape(-1, 2)

@@ -57,6 +57,28 @@ def load_craft_weights(model: nn.Module, path: str | Path) -> None:
     fill(model, state, path)
 
 
+def load_refiner_weights(model: nn.Module, path: str | Path) -> None:
+    """Load a link refiner, and nothing else that a file may hold, into a ``CRAFT`` detector.
+
+    Args:
+        model (nn.Module): Its head has a ``link_refiner``.
+        path (str | Path): The published refiner, or a checkpoint that was trained with one.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, unsafe, without a link refiner, or does not fit.
+    """
+    state = read_state_dict(path)
+    official_to_ours(state)
+    refiner = {key[len(REFINER) :]: v for key, v in state.items() if key.startswith(REFINER)}
+    if not refiner:
+        raise ValueError(
+            f"{path}: holds no link refiner (it starts with {', '.join(list(state)[:3])}): name "
+            "the published one, or a checkpoint trained with LinkRefinerModuleLoss"
+        )
+    fill(model.det_head.link_refiner, refiner, path)
+
+
 def official_weights() -> Path:
     """Where the official CRAFT weights are installed, after a check that it is really them.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 import pytest
@@ -15,12 +13,10 @@ from skimage.segmentation import watershed
 from mmtextplug.craft.char_split import (
     split_characters,
     split_word,
-    word_characters,
     word_confidence,
 )
 from mmtextplug.craft.flood import LEVELS, flood
 from mmtextplug.craft.gaussian import render_gaussians
-from mmtextplug.craft.grouping import group_words
 
 
 def blobs(
@@ -326,105 +322,3 @@ def test_confidence_is_a_share_that_falls_with_the_error(length, found):
     assert 0 <= value <= 1
     assert (value == 1) == (length == found)
     assert value == word_confidence(length, 2 * length - found) or found > 2 * length
-
-
-# --- a word on a page ---------------------------------------------------------------------------
-
-
-def line_of_characters(angle: float, count: int = 4, step: float = 16, sigma: float = 5):
-    """Characters on a line at ``angle`` degrees: map, their centres, the box, the turn."""
-    turn = np.array(
-        [
-            [math.cos(math.radians(angle)), math.sin(math.radians(angle))],
-            [-math.sin(math.radians(angle)), math.cos(math.radians(angle))],
-        ]
-    )
-    along = (np.arange(count) - (count - 1) / 2) * step
-    centre = np.array([80.0, 70.0])
-    centres = centre + np.stack([along, 0 * along], 1) @ turn
-    half = np.array([count * step / 2, 8.0])
-    box = centre + np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half @ turn
-    return blobs((140, 160), [tuple(c) for c in centres], sigma), centres, box, turn
-
-
-@pytest.mark.parametrize("angle", [0, 20, -37, 45])
-def test_characters_of_a_rotated_word(angle):
-    region, centres, box, turn = line_of_characters(angle)
-    chars = word_characters(region, box)
-    assert chars.shape == (4, 4, 2)
-    assert chars.dtype == np.float32
-    np.testing.assert_allclose(chars.mean(1), centres, atol=1.0)
-    sides = np.linalg.norm(np.roll(chars, -1, axis=1) - chars, axis=2)
-    np.testing.assert_allclose(sides[:, [1, 3]], 16, atol=1e-3)  # as high as the word
-    # Between two characters lie 16 pixels; 0.2 is 8.97 from a centre, at most 8 are left.
-    np.testing.assert_allclose(sides[:, [0, 2]], 16, atol=1.0)
-    np.testing.assert_allclose((chars[:, 1] - chars[:, 0]) @ turn[1], 0, atol=1e-3)
-    np.testing.assert_allclose(chars[0, 0], box[0], atol=1.0)
-
-
-def test_a_standing_word_is_read_downwards():
-    region, centres, _, _ = line_of_characters(90)
-    assert (np.diff(centres[:, 1]) > 0).all()
-    box = np.array([[72, 38], [88, 38], [88, 102], [72, 102]], np.float32)
-    chars = word_characters(region, box)
-    np.testing.assert_allclose(chars.mean(1), centres, atol=1.0)
-    # Reading starts at the top; the first corner is where the text's own top left would be.
-    np.testing.assert_allclose(chars[0, 0], [88, 38], atol=1.0)
-    np.testing.assert_allclose(chars[0, 3], [72, 38], atol=1.0)
-
-
-def test_small_characters_are_found_between_pixels():
-    # 5 pixels a character: enlarged four times before the watershed.
-    region, centres, _, _ = line_of_characters(0, count=5, step=5, sigma=1.6)
-    box = np.array([[67.5, 66.5], [92.5, 66.5], [92.5, 73.5], [67.5, 73.5]], np.float32)
-    chars = word_characters(region, box)
-    np.testing.assert_allclose(chars.mean(1), centres, atol=0.35)
-
-
-def test_characters_follow_a_curved_word():
-    # Eleven characters on an arc of radius 100 about (130, 150), from -50 to 50 degrees.
-    angles = np.radians(np.linspace(-50, 50, 11))
-    centres = np.stack([130 + 100 * np.sin(angles), 150 - 100 * np.cos(angles)], 1)
-    region = blobs((150, 260), [tuple(c) for c in centres], 6.5)
-    words = group_words(region, region, link_threshold=0.3, polygons=True)
-    assert len(words) == 1
-    assert len(words.polygons[0]) == 14
-    chars = word_characters(region, words.polygons[0])
-    assert len(chars) == 11
-    np.testing.assert_allclose(chars.mean(1), centres, atol=4.0)
-    tops = chars[:, :2].mean(1) - centres
-    np.testing.assert_allclose(  # upwards is away from the arc's centre
-        tops / np.linalg.norm(tops, axis=1, keepdims=True),
-        np.stack([np.sin(angles), -np.cos(angles)], 1),
-        atol=0.25,
-    )
-    # The same word lying on its side, read downwards.
-    turned = word_characters(
-        np.ascontiguousarray(np.rot90(region, -1)),
-        group_words(
-            np.rot90(region, -1), np.rot90(region, -1), link_threshold=0.3, polygons=True
-        ).polygons[0],
-    )
-    assert len(turned) == 11
-    expected = np.stack([149 - centres[:, 1], centres[:, 0]], 1)
-    np.testing.assert_allclose(turned.mean(1), expected, atol=4.0)
-
-
-def test_any_other_polygon_counts_as_its_rectangle():
-    region, centres, _, _ = line_of_characters(0)
-    hexagon = np.array([[48, 70], [60, 62], [100, 62], [112, 70], [100, 78], [60, 78]], np.float32)
-    np.testing.assert_allclose(word_characters(region, hexagon).mean(1), centres, atol=1.0)
-
-
-@pytest.mark.parametrize(
-    "outline",
-    [
-        np.full((4, 2), 5.0),
-        np.array([[5, 5], [25, 5], [25, 5], [5, 5]], float),
-        np.array([[5, 5], [25, 5]], float),
-        np.array([[5, 5], [25, np.nan], [25, 9], [5, 9]], float),
-        np.array([[500, 500], [520, 500], [520, 510], [500, 510]], float),
-    ],
-)
-def test_a_degenerate_or_distant_outline_has_no_characters(outline):
-    assert word_characters(np.ones((40, 40), np.float32), outline).shape == (0, 4, 2)

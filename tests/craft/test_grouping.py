@@ -1,9 +1,8 @@
-"""Words from score maps: boxes against the slow literal procedure, polygons against exact bands."""
+"""Words from score maps: boxes against the slow literal procedure."""
 
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shapely.geometry import LinearRing, Polygon
+from shapely.geometry import Polygon
 
 from mmtextplug.craft.grouping import (
     as_score_map,
@@ -22,7 +21,6 @@ from mmtextplug.craft.grouping import (
     order_corners,
     text_rows,
 )
-from mmtextplug.craft.polygon import reach, ribbon_outline, trace_ribbon, word_polygon
 
 LITERAL = Path(__file__).resolve().parents[2] / "tools" / "analysis" / "literal_craft.py"
 
@@ -91,11 +89,10 @@ def test_boxes_equal_the_literal_procedure(seed, kinds, size, thresholds):
     np.testing.assert_allclose(words.boxes, expected, rtol=0, atol=0.5)
     assert len(words) == len(words.scores) == len(words.polygons)
     assert ((words.scores >= 0) & (words.scores <= 1)).all()
-    for polygon, box in zip(words.polygons, words.boxes, strict=True):
-        if len(polygon) == 4:
-            np.testing.assert_array_equal(polygon, box)
-        else:
-            assert polygon.shape == (14, 2)
+    for polygon in words.polygons:
+        assert polygon.shape[1:] == (2,)
+        if len(polygon) != 4:
+            assert len(polygon) >= 14
             assert Polygon(polygon).is_valid
 
 
@@ -245,7 +242,11 @@ def test_maps_without_words(shape):
 def test_all_ones():
     words = group_words(np.ones((30, 50)), np.ones((30, 50)), polygons=True)
     np.testing.assert_allclose(words.boxes, [[[0, 0], [49, 0], [49, 29], [0, 29]]], atol=1e-4)
-    np.testing.assert_array_equal(words.polygons[0], words.boxes[0])
+    # 30 pixels high; on each side half a pixel, and what a threshold of 0.4 takes of a Gaussian
+    # whose highest tenth reaches 1.
+    edge = 0.5 + 15 * (1 / (0.6 * np.sqrt(2 * np.log(2.5) / 0.9)) - 1)
+    expected = [[-edge, -edge], [49 + edge, 29 + edge]]
+    np.testing.assert_allclose(words.polygons[0][[0, 2]], expected, atol=1e-4)
 
 
 def test_non_finite_scores_count_as_zero():
@@ -304,194 +305,3 @@ def test_order_corners():
     assert (ordered.sum(axis=2)[:, 0] == 5).all()
     for before, after in zip(boxes, ordered, strict=True):
         assert any(np.array_equal(np.roll(before, k, axis=0), after) for k in range(4))
-
-
-# --- polygons ----------------------------------------------------------------------------------
-
-
-def arc(radius: float, degrees: float, extra: float = 0) -> np.ndarray:
-    """Points on an arc that bulges upwards, ``extra`` pixels longer at either end."""
-    half = np.radians(degrees) / 2 + extra / radius
-    angle = np.linspace(-half, half, 80)
-    return radius * np.stack([np.sin(angle), -np.cos(angle)], axis=1)
-
-
-def wave(length: float, height: float, extra: float = 0) -> np.ndarray:
-    x = np.linspace(-length / 2 - extra, length / 2 + extra, 80)
-    return np.stack([x, height * np.sin(2 * np.pi * x / length)], axis=1)
-
-
-def band(line: np.ndarray, thickness: float) -> np.ndarray:
-    """The exact outline of a band of constant thickness around a line, clockwise."""
-    along = np.gradient(line, axis=0)
-    along /= np.linalg.norm(along, axis=1, keepdims=True)
-    up = np.stack([along[:, 1], -along[:, 0]], axis=1) * thickness / 2
-    return np.concatenate([line + up, (line - up)[::-1]])
-
-
-def placed(points: np.ndarray, degrees: float, reference: np.ndarray) -> np.ndarray:
-    """Rotate points and bring the middle of the rotated reference to (130.3, 129.6)."""
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    turn = np.array([[c, s], [-s, c]])
-    middle = ((reference @ turn).min(axis=0) + (reference @ turn).max(axis=0)) / 2
-    return points @ turn - middle + [130.3, 129.6]
-
-
-def raster(outline: np.ndarray, size: int = 260) -> np.ndarray:
-    """(size, size) float32, 1 where at least half of a pixel is inside the outline."""
-    large = np.zeros((8 * size, 8 * size), np.uint8)
-    cv2.fillPoly(large, [np.rint((outline * 8 + 3.5) * 16).astype(np.int32)], 255, shift=4)
-    small = cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA)
-    return (small > 127).astype(np.float32)
-
-
-def iou(first: np.ndarray, second: np.ndarray) -> float:
-    first, second = Polygon(first), Polygon(second)
-    return first.intersection(second).area / first.union(second).area
-
-
-@pytest.mark.parametrize("degrees", [0, 35, 90, 135, 180, 250, 270, 300])
-@pytest.mark.parametrize(
-    ("line", "thickness", "least"),
-    [
-        (lambda extra: arc(80, 90, extra), 14, 0.82),
-        (lambda extra: arc(60, 150, extra), 12, 0.75),
-        (lambda extra: arc(200, 40, extra), 12, 0.82),
-        (lambda extra: wave(160, 15, extra), 12, 0.75),
-    ],
-    ids=["quarter", "near-half", "gentle", "wave"],
-)
-def test_curved_words_of_any_orientation(line, thickness, least, degrees):
-    """The polygon is the band 1.45 times as thick, with the same margin at the ends."""
-    exact = placed(band(line(0.225 * thickness), 1.45 * thickness), degrees, line(0))
-    region = raster(placed(band(line(0), thickness), degrees, line(0)))
-    words = group_words(region, np.zeros_like(region), polygons=True)
-    (polygon,), (box,) = words.polygons, words.boxes
-    assert polygon.shape == (14, 2)
-    assert polygon.dtype == np.float32
-    assert Polygon(polygon).is_valid
-    assert LinearRing(polygon).is_ccw  # with y downwards that is clockwise
-    assert iou(polygon, exact) > least
-    assert iou(polygon, exact) > iou(box, exact) + 0.2
-
-
-@pytest.mark.parametrize("degrees", [0, 90])
-def test_polygon_starts_at_the_first_corner(degrees):
-    region = raster(placed(band(arc(80, 60), 14), degrees, arc(80, 60)))
-    words = group_words(region, np.zeros_like(region), polygons=True)
-    (polygon,), (box,) = words.polygons, words.boxes
-    assert len(polygon) == 14
-    assert np.abs(polygon - box[0]).sum(axis=1).argmin() == 0
-
-
-def test_tall_is_wide_transposed():
-    region = raster(placed(band(arc(80, 90), 14), 0, arc(80, 90)))
-    wide = group_words(region, np.zeros_like(region), polygons=True)
-    tall = group_words(region.T, np.zeros_like(region), polygons=True)
-    assert len(wide.polygons[0]) == len(tall.polygons[0]) == 14
-    assert iou(wide.polygons[0], tall.polygons[0][:, ::-1]) > 0.93
-
-
-@pytest.mark.parametrize("degrees", [0, 20, 45, 90, 115])
-@pytest.mark.parametrize("thickness", [8, 14, 30])
-def test_straight_words_have_their_box(degrees, thickness):
-    line = np.stack([np.linspace(-80, 80, 80), np.zeros(80)], axis=1)
-    region = raster(placed(band(line, thickness), degrees, line))
-    words = group_words(region, np.zeros_like(region), polygons=True)
-    (polygon,), (box,) = words.polygons, words.boxes
-    np.testing.assert_array_equal(polygon, box)
-    assert polygon is not box
-
-
-@pytest.mark.parametrize("degrees", [0, 90])
-def test_curved_word_with_gaps(degrees):
-    """Characters far apart, held together by links one pixel thin, which tell no height."""
-    line = arc(90, 110)
-    exact = placed(band(arc(90, 110, 4), 1.45 * 14), degrees, line)
-    centre = placed(line, degrees, line)
-    region = raster(placed(band(line, 14), degrees, line))
-    gaps = np.ones_like(region)
-    for start in (8, 26, 44, 62):
-        cv2.polylines(gaps, [np.rint(centre[start : start + 9]).astype(np.int32)], False, 0, 16)
-    region *= gaps
-    affinity = np.zeros_like(region)
-    cv2.polylines(affinity, [np.rint(centre).astype(np.int32)], False, 1.0, 1)
-    cv2.dilate(affinity, np.ones((2, 2), np.uint8), affinity)
-    words = group_words(region, affinity, polygons=True)
-    (polygon,) = words.polygons
-    assert len(polygon) == 14
-    assert iou(polygon, exact) > 0.75
-
-
-def test_shapes_that_are_no_ribbons_have_their_box():
-    ring = np.zeros((120, 120), np.float32)
-    cv2.circle(ring, (60, 60), 45, 1.0, 6)
-    cross = np.zeros((120, 160), np.float32)
-    cross[55:65, 10:150] = cross[10:110, 75:85] = 1
-    for region in (ring, cross):
-        words = group_words(region, np.zeros_like(region), polygons=True)
-        np.testing.assert_array_equal(words.polygons[0], words.boxes[0])
-
-
-def test_thickness_is_measured_across_the_centre_line():
-    """A V of slope 0.8 whose columns are 15 pixels high is 15 / sqrt(1.64) thick."""
-    mask = np.zeros((140, 275), np.uint8)
-    for u in range(275):
-        v = round(110 - 0.8 * abs(u - 137))
-        mask[v - 7 : v + 8, u] = 1
-    ribbon = trace_ribbon(mask)
-    assert ribbon.height == pytest.approx(15 / np.sqrt(1.64), rel=0.01)
-    np.testing.assert_allclose(ribbon.tangents[:, 0], [0.781, 0.781, 1, 0.781, 0.781], atol=0.01)
-    # The middles of slices 25 columns wide; among equal columns the middle one is the pivot.
-    np.testing.assert_allclose(ribbon.points[:, 0], [37, 87, 137, 187, 237])
-
-
-def column_mask(height: int, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    """(height, W) uint8 with column u filled from ``top[u]`` to ``bottom[u]``, inclusive."""
-    v = np.arange(height)[:, None]
-    return ((v >= top) & (v <= bottom)).astype(np.uint8)
-
-
-def test_what_is_straight():
-    hump = np.rint(np.sin(np.linspace(0, np.pi, 200)) * 8)  # bends by about +-4
-    assert trace_ribbon(column_mask(80, 30 - hump, 29 + 14 - hump)) is not None
-    assert trace_ribbon(column_mask(80, 10 - hump, 9 + 48 - hump)) is None  # a tenth of 48
-    # Tall letters amid small ones: the middles bend, yet a column fills the box.
-    assert trace_ribbon(column_mask(32, 18 - 2 * hump, np.full(200, 26))) is None
-    assert trace_ribbon(column_mask(80, 18 - 2 * hump, np.full(200, 26))) is not None
-    slope = np.arange(200) // 5
-    assert trace_ribbon(column_mask(80, slope, slope + 13)) is None
-
-
-def test_outline_must_not_cross_itself():
-    top = 110 - np.rint(0.8 * np.abs(np.arange(-99, 100)))
-    mask = column_mask(140, top, top + 14)
-    ribbon = trace_ribbon(mask)
-    assert ribbon_outline(ribbon, mask).shape == (14, 2)
-    assert ribbon_outline(replace(ribbon, height=150.0), np.ones_like(mask)) is None
-
-
-def test_outline_must_cover_the_word():
-    hump = np.rint(np.sin(np.linspace(0, np.pi, 200)) * 20)
-    mask = column_mask(80, 40 - hump, 53 - hump)
-    ribbon = trace_ribbon(mask)
-    assert ribbon_outline(ribbon, mask).shape == (14, 2)
-    mask[65:] = 1
-    assert ribbon_outline(ribbon, mask) is None
-
-
-def test_word_polygon_of_degenerate_input():
-    mask = np.ones((3, 3), np.uint8)
-    for box in (np.zeros((4, 2)), [[0, 0], [40, 0], [40, 0], [0, 0]]):
-        np.testing.assert_array_equal(word_polygon(mask, (0, 0), np.float32(box)), box)
-    empty = np.float32([[0, 0], [40, 0], [40, 20], [0, 20]])
-    np.testing.assert_array_equal(word_polygon(np.zeros((20, 40), np.uint8), (0, 0), empty), empty)
-
-
-def test_reach():
-    pixels = np.array([[0, 0], [1, 0], [2, 1], [5, 0], [3, 9]])
-    point, right = np.zeros(2), np.array([1.0, 0.0])
-    assert reach(pixels, point, right, 2.0) == 3  # 0, 1, 2 touch; (3, 9) is beyond the line's end
-    assert reach(pixels, point, right, 9.0) == 4
-    assert reach(pixels, point, -right, 2.0) == 1
-    assert reach(pixels, np.array([7.0, 0.0]), right, 2.0) == 0

@@ -15,9 +15,9 @@ import torch
 from mmengine.structures import InstanceData
 from mmocr.structures import TextDetDataSample
 
-from mmtextplug.craft.char_split import word_characters
 from mmtextplug.craft.grouping import group_words
 from mmtextplug.craft.link_targets import centre_line, draw_centre_lines
+from mmtextplug.craft.page_chars import word_characters
 from mmtextplug.craft.targets import WordLabels, draw_score_maps, places_of
 from mmtextplug.craft.word_crops import words_without_characters
 from mmtextplug.craft.word_labeller import WordLabeller

@@ -104,11 +104,20 @@ def best_overlaps(annotated: np.ndarray, found: np.ndarray) -> np.ndarray:
     """
     if not len(annotated) or not len(found):
         return np.zeros(len(annotated))
-    first = shapely.make_valid(shapely.polygons(annotated.astype(np.float64)))[:, None]
-    second = shapely.make_valid(shapely.polygons(found.astype(np.float64)))[None]
-    common = shapely.area(shapely.intersection(first, second))
-    either = shapely.area(first) + shapely.area(second) - common
-    return np.divide(common, either, out=np.zeros_like(common), where=either > 0).max(1)
+    return overlaps(annotated, found).max(1)
+
+
+def overlaps(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> np.ndarray:
+    """The IoU of each of n outlines ``(k, 2)`` with each of m others, ``(n, m)``."""
+    common = np.zeros((len(first), len(second)))
+    first, second = (
+        shapely.make_valid([shapely.Polygon(np.asarray(p, np.float64)) for p in outlines])
+        for outlines in (first, second)
+    )
+    near = np.array(shapely.STRtree(second).query(first)).reshape(2, -1)
+    common[tuple(near)] = shapely.area(shapely.intersection(first[near[0]], second[near[1]]))
+    either = shapely.area(first)[:, None] + shapely.area(second)[None] - common
+    return np.divide(common, either, out=np.zeros_like(common), where=either > 0)
 
 
 def measure(
@@ -130,8 +139,8 @@ def measure(
         start = time.process_time()
         boxes = method(view)
         seconds += time.process_time() - start
-        overlaps = best_overlaps(word.chars, word.band.to_image(boxes.quads, boxes.size))
-        hits += int((overlaps >= LEAST_IOU).sum())
+        best = best_overlaps(word.chars, word.band.to_image(boxes.quads, boxes.size))
+        hits += int((best >= LEAST_IOU).sum())
         chars += len(word.chars)
         right += len(boxes.quads) == len(word.chars)
         equal += boxes.equal
