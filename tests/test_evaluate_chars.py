@@ -214,6 +214,20 @@ def test_maps_come_back_as_they_were_kept(tool, annotated):
     assert tool.MapSource(args)(path, "deep/a.png").img_shape == (120, 220)
 
 
+@pytest.mark.parametrize("content", ["cut off", "of others"])
+def test_a_cache_that_is_none_is_named(tool, annotated, content):
+    args = tool.parse_args([str(annotated / "words.json"), "--images", str(annotated)])
+    args.cache = annotated / "maps"
+    file = annotated / "maps" / "deep" / "a.npz"
+    file.parent.mkdir(parents=True)
+    if content == "cut off":
+        file.write_bytes(b"PK")
+    else:
+        np.savez(file, maps=np.zeros(3))
+    with pytest.raises(ValueError, match=r"a\.npz: damaged, or not written by this tool"):
+        tool.MapSource(args)(annotated / "deep" / "a.png", "deep/a.png")
+
+
 def test_misuse_is_told(tool, annotated, tmp_path):
     config = tmp_path / "dbnet.py"
     config.write_text('model = dict(det_head=dict(postprocessor=dict(type="DBPostprocessor")))')

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -100,10 +101,16 @@ class MapSource:
         key = json.dumps({**self.settings, "photo": [str(path), stat.st_size, stat.st_mtime_ns]})
         file = self.args.cache and (self.args.cache / name).with_suffix(".npz")
         if file and file.exists():
-            with np.load(file) as kept:
-                if str(kept["key"]) == key:
-                    shapes = kept["img_shape"].tolist(), kept["scale_factor"].tolist()
-                    return Maps(kept["scores"], *map(tuple, shapes))
+            try:
+                with np.load(file) as kept:
+                    if str(kept["key"]) == key:
+                        shapes = kept["img_shape"].tolist(), kept["scale_factor"].tolist()
+                        return Maps(kept["scores"], *map(tuple, shapes))
+            except (KeyError, ValueError, BadZipFile) as error:
+                raise ValueError(
+                    f"{file}: damaged, or not written by this tool: remove it, or choose another "
+                    "--cache"
+                ) from error
         (sample,) = self.detector.samples([read_photo(path)])
         scores = sample.pred_score_maps.data.cpu().numpy().astype(np.float16)
         maps = Maps(scores, tuple(sample.img_shape[:2]), tuple(map(float, sample.scale_factor)))
