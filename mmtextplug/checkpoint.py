@@ -84,7 +84,7 @@ def fill(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
         )
         if found
     ]
-    fault = _refiner_fault(state, missing, foreign)
+    fault = _refiner_fault(state, own, missing)
     if fault:
         raise ValueError(f"{path}: {fault}")
     if problems:
@@ -95,16 +95,18 @@ def fill(model: nn.Module, state: dict[str, Tensor], path: str | Path) -> None:
     model.load_state_dict(state, strict=False)
 
 
-def _refiner_fault(state: dict[str, Tensor], missing: list[str], foreign: list[str]) -> str:
-    """What to say where a link refiner is all that a file has too much or too little of."""
-    if foreign and all(key.startswith(REFINER) for key in foreign):
+def _refiner_fault(state: dict[str, Tensor], own: dict[str, Tensor], missing: list[str]) -> str:
+    """What to say where one of a file and a model has a link refiner, and the other has none."""
+    given = [key for key in state if key.startswith(REFINER)]
+    wanted = [key for key in own if key.startswith(REFINER)]
+    if given and not wanted:
         return NO_PLACE_FOR_REFINER
-    if missing and all(key.startswith(REFINER) for key in missing):
+    if wanted and missing and set(missing) <= set(wanted) and not given:
         return (
             "has no link refiner, which this model needs: train it (LinkRefinerModuleLoss), or "
             "leave det_head.link_refiner out"
         )
-    if missing and all(key.startswith(REFINER) for key in state):
+    if given and len(given) == len(state) and not set(missing) <= set(wanted):
         return "holds a link refiner without its CRAFT: name a checkpoint that has both"
     return ""
 

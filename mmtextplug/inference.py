@@ -18,8 +18,13 @@ from torch import nn
 import mmtextplug  # noqa: F401  registers the components, and lets MMOCR import
 from mmtextplug import launch
 from mmtextplug.checkpoint import load_weights
-from mmtextplug.craft.weights import load_craft_weights, load_refiner_weights, official_weights
-from mmtextplug.visualization.scene import CRAFT_KINDS
+from mmtextplug.craft.targets import CRAFT_KINDS
+from mmtextplug.craft.weights import (
+    load_craft_weights,
+    load_detector_weights,
+    load_refiner_weights,
+    official_weights,
+)
 
 OFFICIAL = dict(
     default_scope="mmocr",
@@ -200,11 +205,6 @@ class TextDetector:
         return bool(getattr(self._postprocessor, "keep_score_maps", False))
 
     @property
-    def finds_characters(self) -> bool:
-        """Whether characters come with the words."""
-        return bool(getattr(self._postprocessor, "find_chars", False))
-
-    @property
     def _postprocessor(self) -> object:
         # MMDetection's models, wrapped by MMOCR, have none.
         return getattr(getattr(self.model, "det_head", None), "postprocessor", None)
@@ -248,7 +248,7 @@ def _load(network: nn.Module, checkpoint: str | Path | None, refiner: str | Path
         if refiner is None and getattr(network.det_head, "link_refiner", None) is not None:
             raise ValueError(
                 "the official weights have no link refiner, which this config needs: name a "
-                "checkpoint, or the refiner's own file"
+                "checkpoint, or the refiner's own file (--refine)"
             )
         try:
             load_craft_weights(network, official_weights())
@@ -259,7 +259,7 @@ def _load(network: nn.Module, checkpoint: str | Path | None, refiner: str | Path
     elif refiner is None:
         load_weights(network, checkpoint)
     else:
-        load_craft_weights(network, checkpoint)
+        load_detector_weights(network, checkpoint)
     if refiner is not None:
         load_refiner_weights(network, refiner)
 

@@ -147,7 +147,6 @@ def test_large_photos_are_shrunk_and_their_words_are_not(detector, factor):
 
 def test_characters_are_where_they_were_painted(checkpoint):
     detector = TextDetector.from_config(Config(PAINTED), checkpoint, chars=True)
-    assert detector.finds_characters
     found = detector.detect([PAGE])[0]
     order = np.argsort([polygon[:, 1].mean() for polygon in found.polygons])
     assert [len(found.chars[i]) for i in order] == [4, 3]
@@ -209,7 +208,7 @@ def test_settings_override_the_config(checkpoint):
         text_threshold=1.0, link_threshold=0.1, low_text=0.2, isolated_threshold=0.5
     )
     assert post.text_repr_type == "poly"
-    assert not detector.finds_characters
+    assert not post.find_chars
     assert detector.detect([PAGE])[0].score_maps["region"].shape == (30, 50)
     assert PAINTED["model"]["det_head"]["postprocessor"] == dict(type="CRAFTPostprocessor")
 

@@ -128,6 +128,8 @@ def test_what_does_not_go_together_is_named(tmp_path, craft, refiner):
         TextDetector.from_config(config(), craft, refiner=craft)
     with pytest.raises(ValueError, match=r"refiner\.pth: holds a link refiner without its CRAFT"):
         TextDetector.from_config(cfg, refiner)
+    with pytest.raises(ValueError, match=r"refiner\.pth: holds a link refiner without its CRAFT"):
+        TextDetector.from_config(config(), refiner, refiner=refiner)
     with pytest.raises(FileNotFoundError, match=r"none\.pth"):
         TextDetector.from_config(config(), craft, refiner=tmp_path / "none.pth")
     wide = config(dict(type="LinkRefiner", in_channels=8, channels=16))

@@ -108,9 +108,7 @@ def to_input_pixels(sample: BaseDataElement) -> BaseDataElement:
     return sample
 
 
-def count_words(
-    sample: BaseDataElement, maps: ScoreMaps | LinkMaps | DBMaps | None
-) -> Counter[str]:
+def count_words(sample: BaseDataElement, maps: Maps | None) -> Counter[str]:
     """What the summary adds up of one sample."""
     instances = sample.gt_instances
     ignored = _ignored(instances)
@@ -255,8 +253,9 @@ def main() -> None:
         picture = draw_sample(inputs, sample, maps)
         if not cv2.imwrite(str(target), picture):
             raise OSError(f"{target}: cannot be written; check --out and the space left")
-    names = {CRAFTModuleLoss: SUMMARY, LinkRefinerModuleLoss: LINE_SUMMARY}
-    summarize(total, names.get(type(loss), DB_SUMMARY), len(dataset), args.out)
+    kinds = ((CRAFTModuleLoss, SUMMARY), (LinkRefinerModuleLoss, LINE_SUMMARY), (Loss, DB_SUMMARY))
+    names = next(names for kind, names in kinds if isinstance(loss, kind))
+    summarize(total, names, len(dataset), args.out)
 
 
 def summarize(total: Counter[str], names: Sequence[str], available: int, out: Path) -> None:

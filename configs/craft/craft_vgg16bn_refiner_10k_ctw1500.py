@@ -29,6 +29,7 @@ train_dataloader = dict(
             type="CharTextDataset",
             data_root=data_root,
             ann_file="textdet_train.json",
+            data_prefix=dict(img_path=""),
             pipeline=[
                 dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),
                 dict(type="LoadCharAnnotations", with_chars=False),
@@ -44,7 +45,6 @@ train_dataloader = dict(
 val_dataloader = dict(
     dataset=dict(
         data_root=data_root,
-        data_prefix=dict(_delete_=True),
         pipeline=[
             dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),
             dict(type="ResizeLongSide", long_side=1024, magnification=1.5),

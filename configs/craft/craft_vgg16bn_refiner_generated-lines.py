@@ -1,5 +1,5 @@
-# A link refiner for the official CRAFT, which stays as it is, from generated lines of text alone.
-# The weights are craft_mlt_25k.pth, in the extra `weights` of this package:
+# A link refiner for the official CRAFT, which stays as it is, from generated lines of text alone,
+# seen from near and far. The weights are craft_mlt_25k.pth, in the extra `weights` of this package:
 #   --cfg-options load_from=craft_mlt_25k.pth
 _base_ = ["craft_resnet18_refiner_generated-lines.py"]
 
@@ -11,6 +11,19 @@ model = dict(
     det_head=dict(
         in_channels=32,
         link_refiner=dict(in_channels=32, channels=64),
-        postprocessor=dict(text_threshold=0.7),
+        postprocessor=dict(text_threshold=0.7, char_shift=0.1),
     ),
+)
+train_dataloader = dict(
+    dataset=dict(
+        dataset=dict(
+            pipeline=[
+                dict(type="LoadCharAnnotations", with_chars=False),
+                dict(
+                    type="RandomTextWarp", size=256, scale=(0.8, 4.0), rotation=10, perspective=0.03
+                ),
+                dict(type="PackCharInputs"),
+            ]
+        )
+    )
 )

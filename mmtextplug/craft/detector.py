@@ -33,6 +33,10 @@ class CRAFT(SingleStageTextDetector):
                 "CRAFT: frozen=True leaves nothing to train: set "
                 "det_head.link_refiner=dict(type='LinkRefiner'), or frozen=False"
             )
+        if frozen and getattr(loss, "craft_loss", None) is not None:
+            raise ValueError(
+                "CRAFT: frozen=True and module_loss.craft_loss contradict each other: leave one out"
+            )
         if not frozen and getattr(loss, "craft_loss", self) is None:
             raise ValueError(
                 "CRAFT: LinkRefinerModuleLoss alone would spoil the region and affinity scores: "

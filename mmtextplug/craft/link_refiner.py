@@ -38,6 +38,9 @@ class LinkRefiner(BaseModule):
             ones reaches 48 pixels of the image to either side.
         init_cfg (dict | list[dict], optional): Default: Xavier-uniform convolutions.
 
+    Raises:
+        ValueError: If there is no branch.
+
     Source: Baek et al., Character Region Awareness for Text Detection, CVPR 2019, section 4.3
     (CTW-1500), and the authors' published network.
     """
@@ -50,6 +53,8 @@ class LinkRefiner(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg or dict(type="Xavier", layer="Conv2d", distribution="uniform"))
+        if not dilations:
+            raise ValueError("LinkRefiner: dilations must name one branch at least")
         layers: list[nn.Module] = []
         for width in (in_channels + 2, channels, channels):
             layers += [

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmtextplug.craft.page_chars import READ_DOWNWARDS
-from mmtextplug.craft.rectify import word_band
+from mmtextplug.craft.rectify import READ_DOWNWARDS, word_band
 from mmtextplug.craft.targets import WordLabels, confidence_map
 from mmtextplug.geometry import Windows, to_device
 
@@ -25,8 +24,9 @@ THICKNESS = 1 / 8
 """Thickness of a centre line, as a share of the distance between paired points."""
 
 # Thinner lines would fall apart on the map: a stripe of this thickness is 4-connected, as the
-# grouping wants it, in any direction.
-_LEAST_RADIUS = math.sqrt(2) / 2
+# grouping wants it, in any direction. A little more, because exact diagonals have pixels right on
+# its border.
+_LEAST_RADIUS = math.sqrt(2) / 2 + 1e-3
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,10 @@ def draw_centre_lines(
     # Relative to the window's corner, where 32-bit floats are fine.
     corner = np.stack([windows.left.numpy(), windows.top.numpy()], axis=1)
     stretch = last - first
-    squared = np.maximum((stretch**2).sum(axis=1, keepdims=True), 1e-12)
-    stretches = [first - corner, stretch, stretch / squared, start[:, None], (end - start)[:, None]]
+    squared = (stretch**2).sum(axis=1, keepdims=True)
+    # A stretch of no length is a disc, as thick as its first point.
+    unit = np.where(squared > 1e-12, stretch / np.maximum(squared, 1e-12), 0.0)
+    stretches = [first - corner, stretch, unit, start[:, None], (end - start)[:, None]]
     params = to_device(torch.from_numpy(np.hstack(stretches).astype(np.float32)), device)
     target = torch.from_numpy(np.repeat(planes, counts) * (size[0] * size[1]))
     target, corners = to_device(target, device), to_device(torch.from_numpy(corner), device)

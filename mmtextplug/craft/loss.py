@@ -123,7 +123,16 @@ class CRAFTModuleLoss(BaseTextDetModuleLoss):
         Returns:
             dict[str, Tensor]: ``loss_region`` and ``loss_affinity`` to be summed; ``skipped_chars``
             (quads that could not be drawn, in this batch) to be logged.
+
+        Raises:
+            ValueError: If there are more score maps, such as a link refiner's, or fewer.
         """
+        if prediction.shape[1] != 2:
+            raise ValueError(
+                f"CRAFTModuleLoss: {prediction.shape[1]} score maps instead of region and "
+                "affinity: a head with a link refiner learns by dict(type='LinkRefinerModuleLoss', "
+                "craft_loss=dict(type='CRAFTModuleLoss'))"
+            )
         # Autocast would put the products in half precision, where small errors vanish.
         with torch.autocast(device_type=prediction.device.type, enabled=False):
             prediction = prediction.float()

@@ -16,7 +16,7 @@ from mmtextplug.craft.band import Band
 from mmtextplug.craft.char_split import BACKGROUND, FOREGROUND, seed_spans, span_quads
 from mmtextplug.craft.flood import PROMINENCE, summits
 from mmtextplug.craft.grouping import as_score_map
-from mmtextplug.craft.rectify import polygon_band, word_band
+from mmtextplug.craft.rectify import READ_DOWNWARDS, polygon_band, word_band
 
 PEAK_SHARE = 0.7
 """A character's summit reaches this share of the highest one of its word, or `FOREGROUND`. Chosen
@@ -26,9 +26,6 @@ BARRIER_SHARE = 0.4
 """Lower summits down to this share of the highest one, such as faint punctuation, are left out, and
 keep the characters out of their places."""
 
-READ_DOWNWARDS = 1.5
-"""A word found on a page that is higher than this times its width is read from top to bottom."""
-
 CROP_HEIGHT = 32
 """Pixels that a small word is enlarged to before it is split, at most `MAX_ZOOM` times."""
 
@@ -36,6 +33,9 @@ MAX_ZOOM = 4.0
 
 RUNG_SPREAD = 0.05
 """How far the lengths across a ribbon may differ, as a share of their mean."""
+
+# Maps have sides of less than 16 bits where OpenCV handles them.
+_FARTHEST = 2.0**20
 
 
 def check_char_shift(char_shift: float) -> None:
@@ -53,26 +53,35 @@ def page_characters(
     belongs to it alone.
 
     Args:
-        region: ``(H, W)`` region score.
+        region: ``(H, W)`` region score, an array or a tensor of any float type on any device.
         outlines: The words', see `word_characters`.
         char_shift: See `word_characters`.
 
     Returns:
-        A float32 array ``(n, 4, 2)`` for each word, see `word_characters`.
+        A float32 array ``(n, 4, 2)`` for each word, see `word_characters`; an empty one for
+        outlines that are not finite, or none.
 
     Raises:
         ValueError: ``char_shift`` is out of its range.
     """
     check_char_shift(char_shift)
-    owners = np.zeros(region.shape, np.int32)
-    areas = [abs(cv2.contourArea(outline.astype(np.float32))) for outline in outlines]
-    for word in np.argsort(-np.array(areas), kind="stable").tolist():
-        corners = np.rint(outlines[word]).astype(np.int32)
-        cv2.fillPoly(owners, [corners], word + 1)
-    return [
-        word_characters(region, outline, owners=owners, word=word + 1, char_shift=char_shift)
+    region = as_score_map(region, "region")
+    found = [np.zeros((0, 4, 2), np.float32) for _ in outlines]
+    usable = [
+        word
         for word, outline in enumerate(outlines)
+        if region.size and len(outline) >= 3 and (np.abs(outline) < _FARTHEST).all()
     ]
+    areas = [abs(cv2.contourArea(np.asarray(outlines[word], np.float32))) for word in usable]
+    owners = np.zeros(region.shape, np.int32)
+    for index in np.argsort(-np.array(areas), kind="stable").tolist():
+        corners = np.rint(outlines[usable[index]]).astype(np.int32)
+        cv2.fillPoly(owners, [corners], usable[index] + 1)
+    for word in usable:
+        found[word] = word_characters(
+            region, outlines[word], owners=owners, word=word + 1, char_shift=char_shift
+        )
+    return found
 
 
 def word_characters(

@@ -12,10 +12,10 @@ from mmocr.models.textdet.postprocessors.base import BaseTextDetPostProcessor
 from mmocr.structures import TextDetDataSample
 from torch import Tensor
 
-from mmtextplug.craft.grouping import as_score_map, group_words
+from mmtextplug.craft.grouping import group_words
 from mmtextplug.craft.isolated import check_isolated_threshold
 from mmtextplug.craft.page_chars import check_char_shift, page_characters
-from mmtextplug.visualization.scene import REFINED_KINDS
+from mmtextplug.craft.targets import REFINED_KINDS
 
 
 @MODELS.register_module()
@@ -88,10 +88,10 @@ class CRAFTPostprocessor(BaseTextDetPostProcessor):
                 ``pred_score_maps`` are filled, in pixels of the network's input.
 
         Raises:
-            ValueError: There are fewer or more maps.
+            ValueError: There are fewer or more maps, or maps without pixels.
         """
         shape = tuple(pred_results.shape)
-        if len(shape) != 3 or shape[0] not in (2, 3):
+        if len(shape) != 3 or shape[0] not in (2, 3) or 0 in shape:
             raise ValueError(
                 "pred_results of an image must be (2, h, w), region and affinity, or (3, h, w) "
                 f"with a refined link score, got {shape}: take CRAFTHead for det_head"
@@ -110,8 +110,7 @@ class CRAFTPostprocessor(BaseTextDetPostProcessor):
         found.polygons = [(outline * scale).astype(np.float32).flatten() for outline in outlines]
         found.scores = torch.from_numpy(words.scores)
         if self.find_chars:
-            region = as_score_map(maps[0], "region")
-            chars = page_characters(region, outlines, char_shift=self.char_shift)
+            chars = page_characters(maps[0], outlines, char_shift=self.char_shift)
             found.chars = [quads * scale for quads in chars]
             found.char_counts = torch.tensor([len(quads) for quads in chars], dtype=torch.int64)
         data_sample.pred_instances = found

@@ -18,8 +18,9 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
-from mmtextplug.checkpoint import fill, load_weights
+from mmtextplug.checkpoint import fill
 from mmtextplug.craft.teacher import Teacher
+from mmtextplug.craft.weights import load_detector_weights
 from mmtextplug.craft.word_crops import words_without_characters
 from mmtextplug.craft.word_labeller import WordLabel, WordLabeller
 
@@ -117,7 +118,7 @@ class PseudoCharLabelHook(Hook):
                 raise FileNotFoundError(
                     f"{self.checkpoint}: no such file (checkpoint of PseudoCharLabelHook)"
                 )
-            load_weights(self.teacher.module, self.checkpoint)
+            load_detector_weights(self.teacher.module, self.checkpoint)
         else:
             # BatchNorm statistics of the processes may differ already.
             self.teacher.become(student)

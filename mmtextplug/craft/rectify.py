@@ -17,6 +17,9 @@ VERTICAL = 2.0
 """A word of two or more characters that is higher than this times its width reads downwards (the
 author of CRAFT names it for multi-lingual text)."""
 
+READ_DOWNWARDS = 1.5
+"""The same for words that were found on a page, and for lines of text."""
+
 SQUARE = 0.85
 """Points of an outline are paired one by one if the lines between them cross the word as squarely
 as this (see `_squareness`); of Total-Text's outlines with an even number of points 97 % are."""

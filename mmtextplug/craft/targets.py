@@ -21,6 +21,10 @@ from mmtextplug.datasets.graphemes import slots
 from mmtextplug.frames import outside_frames
 from mmtextplug.geometry import convex_quads, fill_polygons
 
+CRAFT_KINDS = ("region", "affinity")
+REFINED_KINDS = (*CRAFT_KINDS, "refined link")
+"""Names of a head's score maps, without and with a link refiner."""
+
 
 @dataclass(frozen=True)
 class WordLabels:

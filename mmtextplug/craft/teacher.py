@@ -16,7 +16,8 @@ class Teacher(nn.Module):
     """A copy of a detector, without gradients and always in evaluation mode.
 
     Args:
-        student (nn.Module): The detector in training, as it is built; it is not changed.
+        student (nn.Module): The detector in training, as it is built; it is not changed. A link
+            refiner of it is not copied.
         kind (str): ``'ema'``: moves a share ``momentum`` of the way to the student at each update;
             ``'copy'``: becomes the student; ``'frozen'``: stays.
         momentum (float): In (0, 1].
@@ -44,6 +45,9 @@ class Teacher(nn.Module):
                 f"start={start} not negative"
             )
         self.module = deepcopy(student).requires_grad_(False).eval()
+        head = getattr(self.module, "det_head", None)
+        if getattr(head, "link_refiner", None) is not None:
+            head.link_refiner = None  # labels need region scores alone
         self.kind, self.interval, self.start = kind, interval, start
         self.momentum = 1.0 if kind == "copy" else momentum
 
@@ -69,10 +73,16 @@ class Teacher(nn.Module):
         self._move(student, self.momentum)
 
     def _move(self, student: nn.Module, share: float) -> None:
+        learning = dict(student.named_parameters())
         own = list(self.module.parameters())
-        theirs = [p.detach().to(q.device) for p, q in zip(student.parameters(), own)]
+        theirs = [
+            learning[name].detach().to(q.device) for name, q in self.module.named_parameters()
+        ]
+        following = dict(student.named_buffers())
         statistics, counters = _split(self.module.buffers(), Tensor.is_floating_point)
-        sources, counts = _split(student.buffers(), Tensor.is_floating_point)
+        sources, counts = _split(
+            (following[name] for name, _ in self.module.named_buffers()), Tensor.is_floating_point
+        )
         if share == 1:
             torch._foreach_copy_(own, theirs) if hasattr(torch, "_foreach_copy_") else [
                 p.copy_(q) for p, q in zip(own, theirs)

@@ -57,6 +57,26 @@ def load_craft_weights(model: nn.Module, path: str | Path) -> None:
     fill(model, state, path)
 
 
+def load_detector_weights(model: nn.Module, path: str | Path) -> None:
+    """Load a CRAFT, and not the link refiner that its file may hold, into a detector with one.
+
+    Args:
+        model (nn.Module): Its head may have a ``link_refiner``, which keeps its parameters.
+        path (str | Path): See `load_craft_weights`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is damaged, unsafe, or does not fit.
+    """
+    state = read_state_dict(path)
+    official_to_ours(state)
+    craft = {key: value for key, value in state.items() if not key.startswith(REFINER)}
+    if not craft:
+        raise ValueError(f"{path}: holds a link refiner without its CRAFT: name that one's file")
+    own = model.state_dict()
+    fill(model, craft | {key: own[key] for key in own if key.startswith(REFINER)}, path)
+
+
 def load_refiner_weights(model: nn.Module, path: str | Path) -> None:
     """Load a link refiner, and nothing else that a file may hold, into a ``CRAFT`` detector.
 
@@ -76,6 +96,8 @@ def load_refiner_weights(model: nn.Module, path: str | Path) -> None:
             f"{path}: holds no link refiner (it starts with {', '.join(list(state)[:3])}): name "
             "the published one, or a checkpoint trained with LinkRefinerModuleLoss"
         )
+    if getattr(model.det_head, "link_refiner", None) is None:
+        raise ValueError(f"{path}: {NO_PLACE_FOR_REFINER}")
     fill(model.det_head.link_refiner, refiner, path)
 
 

@@ -179,7 +179,9 @@ class TextRenderer:
             raise ValueError(f"max_rotation must be 0..180 degrees, got {max_rotation}")
         if not 0 <= line_prob <= 1:
             raise ValueError(f"line_prob must be 0..1, got {line_prob}")
-        words_per_line = tuple(int(v) for v in _pair("words_per_line", words_per_line, 1))
+        words_per_line = _pair("words_per_line", words_per_line, 1)
+        if not all(isinstance(count, int) for count in words_per_line):
+            raise ValueError(f"words_per_line must be whole numbers, got {words_per_line}")
         if unit not in UNITS:
             raise ValueError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}")
         self.backgrounds = _weights("backgrounds", backgrounds, _BACKGROUND_WEIGHTS)

@@ -9,11 +9,15 @@ import numpy as np
 from mmengine.structures import BaseDataElement, InstanceData
 
 from mmtextplug.craft.link_targets import centre_line, draw_centre_lines
-from mmtextplug.craft.targets import WordLabels, draw_score_maps, places_of
+from mmtextplug.craft.targets import (
+    CRAFT_KINDS,
+    REFINED_KINDS,
+    WordLabels,
+    draw_score_maps,
+    places_of,
+)
 from mmtextplug.db.targets import db_targets
 
-CRAFT_KINDS = ("region", "affinity")
-REFINED_KINDS = (*CRAFT_KINDS, "refined link")
 # The binary map's target is the kernel, as the probability's is.
 DB_KINDS = ("probability", "threshold", "binary")
 # By default the loss leaves out lower words, in pixels of the network's input.

@@ -10,7 +10,8 @@ from torch import nn
 from mmtextplug.checkpoint import load_fitting_weights, load_weights
 from mmtextplug.craft.head import CRAFTHead
 from mmtextplug.craft.link_refiner import LinkRefiner
-from mmtextplug.craft.weights import load_craft_weights
+from mmtextplug.craft.teacher import Teacher
+from mmtextplug.craft.weights import load_craft_weights, load_refiner_weights
 
 MODEL = dict(
     type="CRAFT",
@@ -139,7 +140,7 @@ def refused(load, model, path, match: str) -> None:
     assert all(torch.equal(model.state_dict()[k], v) for k, v in before.items())
 
 
-@pytest.mark.parametrize("load", [load_craft_weights, load_weights])
+@pytest.mark.parametrize("load", [load_craft_weights, load_weights, load_refiner_weights])
 def test_a_refiner_has_no_place_in_a_model_without_one(published, load):
     message = r"holds the weights of a link refiner.*det_head\.link_refiner=dict"
     refused(load, craft(refiner=None), published[1], message)
@@ -184,6 +185,16 @@ def test_training_of_a_refiner_starts_from_a_craft_without_one(tmp_path):
     assert all(torch.equal(model.state_dict()[name], value) for name, value in state.items())
 
 
+def test_a_refiner_of_fewer_branches_is_no_missing_one(published, tmp_path):
+    path = tmp_path / "few.pth"
+    torch.save(craft(dict(REFINER, dilations=(6, 12))).state_dict(), path)
+    missing = r"does not fit .* missing .such as det_head.link_refiner.aspp.2"
+    refused(load_weights, craft(), path, missing)
+    torch.save(craft().state_dict(), path)
+    few = craft(dict(REFINER, dilations=(6, 12)))
+    refused(load_weights, few, path, r"does not fit .* are not in the model .such as .*aspp.2")
+
+
 def test_a_refiner_of_another_width(published):
     message = "differ in shape .such as det_head.link_refiner"
     refused(load_craft_weights, craft(dict(REFINER, channels=8)), published[1], message)
@@ -212,6 +223,33 @@ def test_frozen_only_the_refiner_learns_and_keeps_statistics():
 def test_nothing_to_train_is_refused():
     with pytest.raises(ValueError, match="frozen=True leaves nothing to train"):
         craft(refiner=None, frozen=True)
+
+
+def test_contradictions_are_refused():
+    both = dict(type="LinkRefinerModuleLoss", craft_loss=dict(type="CRAFTModuleLoss"))
+    with pytest.raises(ValueError, match="contradict each other"):
+        craft(frozen=True, head=dict(module_loss=both))
+    with pytest.raises(ValueError, match=r"3 score maps instead of region and affinity"):
+        craft().det_head.module_loss(torch.zeros(1, 3, 8, 8), [])
+    with pytest.raises(ValueError, match="one branch at least"):
+        LinkRefiner(dilations=())
+
+
+def test_a_teacher_of_pseudo_labels_has_no_refiner(tmp_path):
+    student = craft()
+    teacher = Teacher(student, momentum=0.5)
+    assert teacher.module.det_head.link_refiner is None
+    assert student.det_head.link_refiner is not None
+    with torch.no_grad():
+        for value in student.state_dict().values():
+            value += 1
+    before = {k: v.clone() for k, v in teacher.module.state_dict().items()}
+    teacher.follow(student, 1)
+    for name, value in teacher.module.state_dict().items():
+        now = student.state_dict()[name]
+        wanted = (before[name] + now) / 2 if value.is_floating_point() else now
+        torch.testing.assert_close(value, wanted)
+    assert teacher.region(torch.zeros(1, 3, 32, 32)).shape == (1, 16, 16)
 
 
 def test_a_craft_that_nothing_holds_in_place_is_refused():

@@ -17,14 +17,12 @@ from mmtextplug.craft.link_targets import (
 )
 from mmtextplug.craft.targets import WordLabels
 
-LEAST = np.sqrt(0.5)
-
 
 def literal(lines: list[CentreLine], size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Distance of every pixel to every stretch, one by one; and how near a pixel is to a border."""
     found, slack = np.zeros(size), np.full(size, np.inf)
     for line in lines:
-        radii = [max(thickness / 2, LEAST) for thickness in line.thickness]
+        radii = [max(thickness / 2, np.sqrt(0.5) + 1e-3) for thickness in line.thickness]
         for a, b, ra, rb in zip(line.points[:-1], line.points[1:], radii[:-1], radii[1:]):
             for y in range(size[0]):
                 for x in range(size[1]):
@@ -74,6 +72,14 @@ def test_each_line_on_its_own_map():
     assert torch.equal(maps[2], draw_centre_lines([line], (6, 8))[0])
     assert torch.equal(maps[0], draw_centre_lines([other], (6, 8))[0])
     assert maps[1].sum() == 0
+
+
+@pytest.mark.parametrize("step", [(1, 1), (1, -1), (1, 2), (3, 1), (2, -3)])
+@pytest.mark.parametrize("start", [(20, 20), (20.5, 20), (20.25, 20.75)])
+def test_the_thinnest_lines_between_whole_pixels_hold_together(step, start):
+    line = CentreLine(np.array([start, np.add(start, 6 * np.array(step))], float), np.zeros(2))
+    drawn = draw_centre_lines([line], (45, 45))[0].numpy().astype(np.uint8)
+    assert cv2.connectedComponents(drawn, connectivity=4)[0] == 2
 
 
 @settings(max_examples=60, deadline=None)

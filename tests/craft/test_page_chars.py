@@ -7,6 +7,7 @@ import math
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -243,3 +244,30 @@ def test_scores_that_are_no_numbers_count_as_nothing(value):
     region[:3] = value
     region[66, 120] = value
     np.testing.assert_allclose(word_characters(region, box).mean(1), centres, atol=1.0)
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        np.zeros((0, 2)),
+        np.zeros((2, 2)),
+        np.full((4, 2), np.nan),
+        np.array([[0, 0], [np.inf, 0], [9, 9], [0, 9]]),
+        np.array([[0, 0], [1e30, 0], [1e30, 9], [0, 9]]),
+    ],
+)
+def test_outlines_that_are_none_have_no_characters_and_harm_no_others(outline):
+    region = np.zeros((20, 40), np.float32)
+    region[6:14, 10:16] = region[6:14, 22:28] = 1
+    word = np.array([[6, 4], [32, 4], [32, 16], [6, 16]], np.float32)
+    alone = page_characters(region, [word])[0]
+    assert len(alone) == 2
+    nothing, found = page_characters(torch.from_numpy(region).half(), [outline, word])
+    assert nothing.shape == (0, 4, 2)
+    np.testing.assert_array_equal(found, alone)
+
+
+def test_maps_without_pixels_have_no_characters():
+    (found,) = page_characters(np.zeros((0, 5), np.float32), [np.eye(4, 2) * 9])
+    assert found.shape == (0, 4, 2)
+    assert page_characters(np.zeros((5, 5)), []) == []

@@ -109,6 +109,7 @@ def test_moving_words():
         ({"unit": "page"}, "unit must be one of word, line, got 'page'"),
         ({"words_per_line": (0, 2)}, "words_per_line must be"),
         ({"words_per_line": (3, 2)}, "words_per_line must be"),
+        ({"words_per_line": (2.5, 3)}, "words_per_line must be whole numbers"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

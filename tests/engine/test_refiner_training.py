@@ -81,6 +81,31 @@ def test_two_processes(config: Path, tmp_path: Path) -> None:
     assert all(torch.equal(after[key], value) for key, value in before.items())
 
 
+def test_two_processes_train_craft_with_its_refiner(config: Path, tmp_path: Path) -> None:
+    joint = tmp_path / "joint.py"
+    joint.write_text(
+        f"_base_ = [{str(config)!r}]\n"
+        "model = dict(frozen=False, det_head=dict(\n"
+        "    module_loss=dict(craft_loss=dict(type='CRAFTModuleLoss', bridge_spaces=True))))\n"
+        "pipeline = [dict(type='LoadCharAnnotations'), dict(type='RandomTextWarp', size=96),\n"
+        "            dict(type='PackCharInputs')]\n"
+        "train_dataloader = dict(dataset=dict(dataset=dict(pipeline=pipeline)))\n"
+        "train_cfg = dict(max_iters=2, val_interval=2)\n"
+    )
+    work_dir = tmp_path / "joint"
+    env = {**ENV, "PORT": free_port()}
+    script = [str(ROOT / "tools/dist_train.sh"), str(joint), "2", "--work-dir", str(work_dir)]
+    done = run(script, env)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "loss_region" in done.stdout + done.stderr
+    assert "loss_link" in done.stdout + done.stderr
+    before, after = (
+        read_state_dict(path) for path in (tmp_path / "craft.pth", work_dir / "iter_2.pth")
+    )
+    changed = {key.split(".")[0] for key in before if not torch.equal(after[key], before[key])}
+    assert changed == {"backbone", "neck", "det_head"}
+
+
 def test_a_craft_without_refiner_cannot_be_tested_as_one_with(config: Path, tmp_path: Path) -> None:
     done = run([*TEST, str(config), str(tmp_path / "craft.pth"), "--work-dir", str(tmp_path)])
     assert done.returncode == 1

@@ -20,15 +20,10 @@ from mmocr.structures import TextDetDataSample
 
 from mmtextplug.craft.link_targets import centre_line, draw_centre_lines
 from mmtextplug.craft.loss import CRAFTModuleLoss
+from mmtextplug.craft.targets import REFINED_KINDS
 from mmtextplug.db.targets import db_targets
 from mmtextplug.visualization.draw import overlay_score
-from mmtextplug.visualization.scene import (
-    REFINED_KINDS,
-    Scene,
-    _stride,
-    generate_maps,
-    read_scene,
-)
+from mmtextplug.visualization.scene import Scene, _stride, generate_maps, read_scene
 from mmtextplug.visualization.score_maps import (
     ANNOTATED_COLOUR,
     FOUND_COLOUR,

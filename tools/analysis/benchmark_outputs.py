@@ -24,8 +24,8 @@ from rich.progress import track
 from rich.table import Table
 
 from mmtextplug import launch
-from mmtextplug.craft.char_split import word_characters
 from mmtextplug.craft.grouping import group_words
+from mmtextplug.craft.page_chars import page_characters
 from mmtextplug.inference import TextDetector
 from mmtextplug.photos import find_photos, read_photo
 
@@ -70,7 +70,7 @@ def measure(detector: TextDetector, image: np.ndarray) -> tuple[dict[str, float]
     words, seconds["boxes"] = timed(lambda: group_words(region, affinity, **post.thresholds))
     _, outlined = timed(lambda: group_words(region, affinity, polygons=True, **post.thresholds))
     seconds["outlines instead"] = outlined - seconds["boxes"]
-    _, seconds["characters"] = timed(lambda: [word_characters(region, box) for box in words.boxes])
+    _, seconds["characters"] = timed(lambda: page_characters(region, words.boxes))
     return seconds, len(words)
 
 
