@@ -27,6 +27,22 @@ def image_frame(sample: BaseDataElement) -> np.ndarray | None:
     return frame
 
 
+def on_map(
+    sample: BaseDataElement, size: tuple[int, int]
+) -> tuple[np.ndarray, list[np.ndarray], np.ndarray | None]:
+    """A sample's words in pixels of a map (H, W) of the network's input.
+
+    Returns:
+        tuple: ``(2,)`` float32, pixels of the map for each pixel of the input along x and y;
+        ``gt_instances.polygons`` as arrays ``(K, 2)``; and the `image_frame`.
+    """
+    padded, frame = padded_size(sample), image_frame(sample)
+    scale = np.array([size[1] / padded[1], size[0] / padded[0]], dtype=np.float32)
+    polygons = sample.gt_instances.polygons
+    polygons = [np.asarray(p, np.float32).reshape(-1, 2) * scale for p in polygons]
+    return scale, polygons, None if frame is None else frame * scale
+
+
 def outside_frames(
     frames: Sequence[np.ndarray | None], size: tuple[int, int], device: torch.device | str = "cpu"
 ) -> Tensor:

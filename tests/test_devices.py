@@ -8,6 +8,7 @@ import torch
 from mmengine.structures import InstanceData
 from mmocr.structures import TextDetDataSample
 
+from mmtextplug.craft.link_loss import LinkRefinerModuleLoss
 from mmtextplug.craft.loss import score_map_loss
 from mmtextplug.craft.targets import WordLabels, draw_score_maps
 from mmtextplug.db.loss import DifferentiableBinarizationLoss
@@ -87,3 +88,28 @@ def test_selection_equals_that_of_the_cpu() -> None:
     forced = torch.rand(4, 1000) < 0.05
     selected = hard_select(score.cuda(), forced=forced.cuda(), ratio=3, min_k=10)
     assert torch.equal(selected.cpu(), hard_select(score, forced=forced, ratio=3, min_k=10))
+
+
+def test_link_loss_never_makes_the_host_wait() -> None:
+    loss = LinkRefinerModuleLoss()
+    batch = []
+    for seed in range(2):
+        sample = TextDetDataSample(metainfo=dict(img_shape=(128, 128 - 32 * seed)))
+        sample.set_metainfo(dict(batch_input_shape=(128, 128)))
+        instances = InstanceData()
+        instances.polygons = words(20, seed)
+        instances.host_ignored = np.arange(20) % 5 == 0
+        instances.ignored = torch.from_numpy(instances.host_ignored).cuda()
+        sample.gt_instances = instances
+        batch.append(sample)
+    here = torch.rand(2, 3, 64, 64)
+    there = here.cuda().requires_grad_()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        losses = loss(there, batch)
+        losses["loss_link"].backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for name, value in loss(here, batch).items():
+        assert losses[name].item() == pytest.approx(value.item(), rel=1e-4), name

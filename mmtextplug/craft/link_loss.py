@@ -16,7 +16,7 @@ from torch import Tensor
 from mmtextplug.craft.link_targets import LinkMaps, draw_link_maps
 from mmtextplug.craft.loss import score_map_loss
 from mmtextplug.craft.targets import WordLabels
-from mmtextplug.frames import image_frame, padded_size
+from mmtextplug.frames import on_map
 
 
 @MODELS.register_module()
@@ -24,8 +24,9 @@ class LinkRefinerModuleLoss(BaseTextDetModuleLoss):
     """Draws the centre lines of a batch and compares the refined link score with them.
 
     The instances of the data are lines of text: ``gt_instances.polygons``, of four points or more,
-    as CTW1500 and MSRA-TD500 have them. Characters are not needed. Ignored lines, and lines whose
-    points cannot be paired across the text, are masked; the latter are counted.
+    as CTW1500 and MSRA-TD500 have them, packed by ``PackCharInputs``. Characters are not needed.
+    Ignored lines, and lines whose points cannot be paired across the text, are masked; the latter
+    are counted.
 
     Args:
         craft_loss (dict, optional): Such as ``dict(type='CRAFTModuleLoss')``, to train CRAFT with
@@ -98,14 +99,9 @@ class LinkRefinerModuleLoss(BaseTextDetModuleLoss):
 
 def line_labels(sample: TextDetDataSample, size: tuple[int, int]) -> WordLabels:
     """What `draw_link_maps` needs of a sample, in pixels of a map of the size given."""
-    instances, padded = sample.gt_instances, padded_size(sample)
-    scale = np.array([size[1] / padded[1], size[0] / padded[0]], dtype=np.float32)
-    polygons = [np.asarray(p, np.float32).reshape(-1, 2) * scale for p in instances.polygons]
-    ignored = np.asarray(instances.get("ignored", np.zeros(len(polygons))), dtype=bool)
-    valid = image_frame(sample)
-    return WordLabels(
-        polygons=polygons,
-        chars=[None] * len(polygons),
-        confidence=(~ignored).astype(np.float32),
-        valid=None if valid is None else valid * scale,
-    )
+    _, polygons, valid = on_map(sample, size)
+    ignored = sample.gt_instances.get("host_ignored")
+    if ignored is None:  # packed by another transform: a GPU is waited for
+        ignored = torch.as_tensor(sample.gt_instances.get("ignored", [False] * len(polygons)))
+        ignored = ignored.bool().cpu().numpy()
+    return WordLabels(polygons, [None] * len(polygons), (~ignored).astype(np.float32), valid)

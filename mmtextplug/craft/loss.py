@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mmtextplug.craft.gaussian import ENLARGE, SIGMA
 from mmtextplug.craft.targets import ScoreMaps, WordLabels, draw_score_maps, places_of
-from mmtextplug.frames import image_frame, padded_size
+from mmtextplug.frames import on_map
 from mmtextplug.mining.select import hard_select
 
 
@@ -188,14 +188,12 @@ def word_labels(
             "LoadCharAnnotations and PackCharInputs in the pipeline; for data with word boxes "
             "only, characters come from a PseudoCharLabelHook."
         )
-    padded = padded_size(sample)
-    scale = np.array([size[1] / padded[1], size[0] / padded[0]], dtype=np.float32)
-    valid = image_frame(sample)
+    scale, polygons, valid = on_map(sample, size)
     return WordLabels(
-        polygons=[np.asarray(p, np.float32).reshape(-1, 2) * scale for p in instances.polygons],
+        polygons=polygons,
         chars=[None if c is None else c * scale for c in instances.chars],
         confidence=np.asarray(instances.char_confidence, dtype=np.float32),
-        valid=None if valid is None else valid * scale,
+        valid=valid,
         places=None if bridge_spaces else _places(instances),
     )
 

@@ -73,6 +73,20 @@ def test_ignored_lines_teach_nothing():
     assert float(loss) < 5
 
 
+def test_what_is_ignored_is_read_on_the_host():
+    """As on a GPU, where reading a tensor would make the host wait: this one cannot be read."""
+    packed = sample([LINE, [8, 40, 88, 40, 88, 56, 8, 56]])
+    packed.gt_instances.host_ignored = np.array([False, True])
+    packed.gt_instances.ignored = torch.empty(2, dtype=torch.bool, device="meta")
+    maps = LinkRefinerModuleLoss().get_targets([packed], (32, 48))
+    wanted = LinkRefinerModuleLoss().get_targets(
+        [sample([LINE, [8, 40, 88, 40, 88, 56, 8, 56]], [False, True])], (32, 48)
+    )
+    assert torch.equal(maps.link, wanted.link)
+    assert torch.equal(maps.confidence, wanted.confidence)
+    assert wanted.confidence.min() == 0
+
+
 def test_a_batch_without_text_is_finite_and_differentiable():
     prediction = torch.rand(2, 3, 8, 12, requires_grad=True)
     losses = LinkRefinerModuleLoss()(prediction, [sample([], shape=(16, 24))] * 2)

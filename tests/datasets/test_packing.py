@@ -53,6 +53,8 @@ def test_every_field_by_hand():
     assert words.chars[1:] == [None, None]
     assert words.char_confidence.tolist() == [1, 0, 0]
     assert words.char_confidence.dtype == np.float32
+    assert isinstance(words.host_ignored, np.ndarray)
+    assert words.host_ignored.tolist() == words.ignored.tolist()
     assert "gt_score_maps" not in sample
 
 

@@ -124,7 +124,7 @@ def main() -> None:
         samples = [predict(model, packed, refining) for refining in (None, refiner)]
         for sample, metric, count in zip(samples, metrics, counts, strict=True):
             lines = points(sample.gt_instances.polygons)
-            usable = ~np.asarray(sample.gt_instances.ignored)
+            usable = ~sample.gt_instances.ignored.cpu().numpy()
             metric.process([], [sample.to_dict()])
             count.update(
                 fates(

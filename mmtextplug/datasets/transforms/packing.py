@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from mmengine.registry import TRANSFORMS
 from mmengine.structures import PixelData
@@ -16,11 +17,12 @@ from mmtextplug.craft.targets import char_confidence
 class PackCharInputs(PackTextDetInputs):
     """Packs what ``PackTextDetInputs`` packs, and the characters.
 
-    ``gt_instances`` gets two fields more: ``chars``, a list of (n, 4, 2) float32 arrays or None;
-    and ``char_confidence``, (W,) float32, an array that stays on the host with the characters:
-    the loss makes the map of it on the device. Maps that ``GaussianCharLabels`` has drawn become
-    ``gt_score_maps`` (``PixelData`` with ``data`` (3, H, W)); those of
-    ``DifferentiableBinarizationLabels`` become ``gt_db_targets`` (``PixelData`` with four maps).
+    ``gt_instances`` gets three fields more: ``chars``, a list of (n, 4, 2) float32 arrays or None;
+    ``char_confidence``, (W,) float32, and ``host_ignored``, (W,) bool, arrays that stay on the host
+    with the characters: the loss makes the maps of them on the device. Maps that
+    ``GaussianCharLabels`` has drawn become ``gt_score_maps`` (``PixelData`` with ``data``
+    (3, H, W)); those of ``DifferentiableBinarizationLabels`` become ``gt_db_targets``
+    (``PixelData`` with four maps).
 
     Args:
         meta_keys (Sequence[str]): Meta information to keep. Keys that a sample has not are left
@@ -40,6 +42,8 @@ class PackCharInputs(PackTextDetInputs):
         if "gt_chars" in results:
             sample.gt_instances.chars = list(results["gt_chars"])
             sample.gt_instances.char_confidence = char_confidence(results)
+        if "gt_ignored" in results:
+            sample.gt_instances.host_ignored = np.asarray(results["gt_ignored"], dtype=bool)
         if "gt_score_maps" in results:
             sample.gt_score_maps = PixelData(data=torch.from_numpy(results["gt_score_maps"]))
         if "gt_db_targets" in results:
