@@ -1,6 +1,6 @@
-# A link refiner for the official CRAFT, which stays as it is, from generated lines of text alone: of
-# 10 to 30 pixels, so for pages rather than for photos of large text. About 40 minutes of a CPU core.
-# The weights are craft_mlt_25k.pth, in the extra `weights` of this package:
+# A link refiner for the official CRAFT, which stays as it is, from generated lines of text alone:
+# of 10 to 30 pixels, so for pages rather than for photos of large text. About 40 minutes of a CPU
+# core. The weights are craft_mlt_25k.pth, in the extra `weights` of this package:
 #   --cfg-options load_from=craft_mlt_25k.pth
 _base_ = ["craft_resnet18_refiner_generated-lines.py"]
 
