@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -14,7 +15,7 @@ import torch
 
 from mmtextplug.craft.gaussian import drawable_quads
 from mmtextplug.datasets.fonts import bundled_fonts, glyph
-from mmtextplug.datasets.typesetting import line_extent, set_column
+from mmtextplug.datasets.typesetting import line_extent, set_column, set_line
 
 
 @pytest.fixture
@@ -72,6 +73,58 @@ def test_words_are_bent_and_turned_as_chosen(words, kind, bend, orientation):
     outline = shapely.polygons(word.polygon)
     assert shapely.is_valid(outline)
     assert shapely.covers(outline.buffer(0.01), shapely.polygons(chars)).all()
+
+
+@pytest.mark.parametrize("amplitude", [0, 0.3, -0.6, 1.5])
+@pytest.mark.parametrize("orientation", [0, 60])
+def test_waves_are_as_chosen(words, amplitude, orientation):
+    case = words.Case("wave", amplitude, orientation, 20)
+    shape = words.make_word(case, np.random.default_rng(3), bundled_fonts())
+    chars = words.upright_chars(case, shape)
+    outline = shapely.polygons(shape.words[0].polygon)
+    assert shapely.is_valid(outline)
+    cut = shapely.difference(shapely.polygons(chars), outline)
+    assert (shapely.area(cut) < 0.002 * shapely.area(shapely.polygons(chars))).all()
+    assert shapely.area(outline) < 1.4 * shapely.area(shapely.union_all(shapely.polygons(chars)))
+    tops = chars[:, 1] - chars[:, 0]
+    angles = np.degrees(np.unwrap(np.arctan2(tops[:, 1], tops[:, 0])))
+    steps = np.abs(np.diff(angles))
+    if not amplitude:
+        np.testing.assert_allclose(angles, orientation, atol=1e-6)
+        return
+    # Steepest by 2 pi periods times amplitude over length, to either side.
+    height = np.linalg.norm(chars[:, 3] - chars[:, 0], axis=1).max()
+    length = np.linalg.norm(tops, axis=1).sum()
+    steepest = np.degrees(np.arctan(2 * np.pi * 1.3 * abs(amplitude) * 1.4 * height / length))
+    assert np.abs(angles - orientation).max() <= steepest
+    assert np.ptp(angles) > 0.4 * steepest
+    assert steps.max() < 60
+    size = words.picture_size(shape)
+    assert (shape.bounds()[:2] >= 24).all()
+    assert (shape.bounds()[2:] <= np.array(size[::-1]) - 24).all()
+    assert len(shape.inks) == len(shape.matrices) == len(chars)
+
+
+def test_a_wave_by_hand(words):
+    """Two characters 10 wide and 8 high along a wave that is so long that it is a slope."""
+    font = bundled_fonts()[0]
+    (word,) = set_line(["ll"], font, 32)
+    shape = words.wavy_shape(word, 1.0, 1e4, 1e-4, 0.0)
+    x0, y0, x1, y1 = word.boxes.T
+    slope = np.arctan(1e4 * 2 * np.pi * 1e-4 / (x1.max() - x0.min()))
+    along, down = (
+        np.array([np.cos(slope), np.sin(slope)]),
+        np.array([-np.sin(slope), np.cos(slope)]),
+    )
+    middle = (y0.min() + y1.max()) / 2
+    flat = np.stack([x0, y0, x1, y0, x1, y1, x0, y1], axis=1).reshape(-1, 4, 2)
+    expected = (flat[..., :1] - x0.min()) * along + (flat[..., 1:] - middle) * down
+    np.testing.assert_allclose(shape.words[0].chars, expected, atol=0.01)
+    corners = [expected[0, 0], expected[-1, 1], expected[-1, 2], expected[0, 3]]
+    np.testing.assert_allclose(shape.words[0].polygon[[0, 2, 3, 5]], corners, atol=0.01)
+    at = shape.matrices[0] @ [0, 0, 1]
+    glyph_at = (word.glyphs[0].x - x0.min()) * along + (word.glyphs[0].y - middle) * down
+    np.testing.assert_allclose(at[:2], glyph_at, atol=0.01)
 
 
 def test_a_lying_column_is_the_column_turned(words):
@@ -140,6 +193,11 @@ def test_tables_and_losses_by_hand(tool):
     assert "| ours | 0.8000 | 1.000 | 1.000 | 0.667 | 2.00 |" in text
     assert "| box | 0.5667 | 0.667 | 0.333 | 0.000 | 2.00 |" in text
     assert tool.losses(verdicts) == ["lines bent 0°, turned 30°: 0.800 < 0.900"]
+    waves = [replace(v, case=replace(v.case, kind="wave", bend=0.3)) for v in verdicts[2:]]
+    text = tool.report([*verdicts, *waves])
+    assert "| amplitude | turned 30° |" in text
+    assert "| 0.3 h | 0.900 / 0.900 / 0.800 |" in text
+    assert tool.losses(waves) == ["waves bent 0.3 h, turned 30°: 0.800 < 0.900"]
 
 
 def test_broken_words_count_with_their_best_part(tool):
@@ -174,11 +232,13 @@ class Reader:
 def test_tool_prints_tables_and_draws(tool, tmp_path, capsys):
     out = tmp_path / "sheet.png"
     arguments = ["--words", "2", "--bends", "0", "90", "--orientations", "0", "60"]
+    arguments += ["--amplitudes", "0.6"]
     tool.main([*arguments, "--heights", "20", "--out", str(out)])
     text = capsys.readouterr().out
     assert "Mean IoU, lines" in text
     assert "Mean IoU, columns" in text
-    assert "| 16 words | mean IoU |" in text
+    assert "Mean IoU, waves" in text
+    assert "| 20 words | mean IoU |" in text
     picture = cv2.imread(str(out))
     assert picture.shape[0] > 200
     assert picture.shape[1] > 4 * 320
@@ -203,6 +263,7 @@ def test_tool_judges_a_detectors_maps(tool, monkeypatch, capsys):
         (["--bends", "340"], "--bends"),
         (["--bends", "-30"], "--bends"),
         (["--heights", "2"], "--heights"),
+        (["--amplitudes", "-1"], "--amplitudes"),
         (["--checkpoint", "x.pth"], "--checkpoint: needs the --config"),
     ],
 )

@@ -61,6 +61,10 @@ class Frame:
         polar = np.stack([np.arctan2(across, down), 1 - np.hypot(across, down)], axis=-1)
         return polar / self.curvature
 
+    def turn(self, length: float) -> float:
+        """By how much so many pixels of the line turn, in radians."""
+        return length * abs(self.curvature)
+
 
 def box_frame(box: np.ndarray) -> Frame | None:
     """Along the long side of a ``(4, 2)`` box, from the side of its first corner; None if flat."""

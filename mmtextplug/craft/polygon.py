@@ -1,9 +1,8 @@
 """The outline of one word: straight words get a rectangle, curved ones a ribbon of constant width.
 
-As in the CRAFT paper a word is scanned across its reading direction and outlined by pairs of points
-on either side of its centre line. Unlike there, the word is laid straight first: along the circle
-that fits its pixels best, or along its box where that circle is nearly a line. What then still
-bends, such as a wave, is traced by the paper's pivots.
+As in the CRAFT paper a word is outlined by pairs of points on either side of its centre line.
+Unlike there, it is laid straight first: along the circle that fits its pixels best, along a smooth
+line through them where that makes a closer outline, or along its box.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from shapely.geometry import Polygon
 
 from mmtextplug.craft.arc import Frame, arc_frame, box_frame
 from mmtextplug.craft.gaussian import SIGMA
-from mmtextplug.craft.ribbon import (
-    PIVOTS,
-    SEGMENTS,
-    bend,
-    ribbon_outline,
-    trace_ribbon,
-)
+from mmtextplug.craft.ribbon import Ribbon, fit_ribbons, spread
 
 LEAST_EXPAND, MOST_EXPAND = 0.9, 1.7
 """Limits of `undo_threshold`: peaks close to the threshold tell little."""
+
+RUNGS = 7
+"""Least number of control lines of a curved word, both ends included, as in the paper."""
+
+SLICES = 11
+"""A straightened word is measured in so many slices of equal length."""
 
 PEAK_SHARE = 0.1
 """Share of a word's pixels whose score lies above the one that its peaks are estimated from."""
@@ -43,16 +42,11 @@ MIN_FILL = 0.25
 FULL = 0.95
 """A word is surely straight where one slice is as high as this share of all of it."""
 
-LEAST_WAVE = 0.25
-"""A straightened word bends by more than this share of its height, or it is laid straight well."""
-
 RUNG_TURN = math.radians(30)
-"""An arc has a control line at least every so far."""
+"""A curved word has a control line at least every so far."""
 
-OPENCV_LIMIT = 2**15 - 1
-"""OpenCV remaps no image of more pixels a side."""
-
-_FIT_PIXELS = 8192
+# Of larger words so many pixels tell the circle, and the smooth line.
+_FIT_PIXELS, _LINE_PIXELS = 8192, 512
 
 
 def undo_threshold(scores: np.ndarray, low_text: float) -> float:
@@ -91,82 +85,69 @@ def word_polygon(
     not a ribbon, or its outline would cross itself) the polygon is the box.
 
     Args:
-        mask: ``(h, w)`` uint8, non-zero at the word's pixels, links included.
+        mask: ``(h, w)`` uint8, non-zero at the word's text pixels, without the links: gaps between
+            characters do no harm, but a link higher than they are would count as their height.
         origin: (x, y) of ``mask[0, 0]`` in the map.
         box: ``(4, 2)`` the word's rectangle in the map, corners clockwise.
         expand: height of the outline over that of the pixels, see `undo_threshold`; both ends move
             out by as much as the sides.
 
     Returns:
-        ``(4, 2)`` of a straight word, ``(2 * PIVOTS + 4, 2)`` of a curved one, more if it turns by
-        more than half a circle; float32, (x, y) in the map, clockwise from the word's top left: the
-        first and last points are one end of a word that lies, the first two of one that stands.
+        ``(4, 2)`` of a straight word, ``(2 * RUNGS, 2)`` of a curved one, more if it turns by more
+        than half a circle or as sharply; float32, (x, y) in the map, clockwise from the word's top
+        left: the first and last points are one end of a word that lies, the first two of one that
+        stands.
 
     Source: Baek et al., Character Region Awareness for Text Detection, CVPR 2019, figure 8 and
     section 3.3. Different from the authors' published post-processing: words are laid straight
-    first, so that all bends and orientations are alike; either side leaves out one slice at most;
-    gaps are interpolated; margins are those of the scores' Gaussian.
+    first, so that all bends and orientations are alike, and measured there; either side leaves out
+    one slice at most; gaps do not matter; margins are those of the scores' Gaussian.
     """
     box = np.asarray(box, np.float32)
     pixels = int(np.count_nonzero(mask))
     line = box_frame(box)
-    if line is None or pixels < MIN_PIXELS or max(mask.shape) >= OPENCV_LIMIT:
+    if line is None or pixels < MIN_PIXELS:
         return box.copy()
     contours, _ = cv2.findContours(
         mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE, offset=tuple(map(int, origin))
     )
     border = np.concatenate(contours)[:, 0].astype(np.float64)
-    inside = line.from_map(border)
-    slices = cut_slices(inside, pixels)
-    if not slices.are_full():
-        rows, columns = np.nonzero(mask)
-        step = 1 + pixels // _FIT_PIXELS
-        sample = np.stack([columns[::step] + origin[0], rows[::step] + origin[1]], axis=1)
-        arc = arc_frame(sample, border)
-        outline = None
-        if arc is not None:
-            around = arc.from_map(border)
-            slices_around = cut_slices(around, pixels)
-            outline = frame_outline(arc, mask, origin, around, slices_around, expand)
+    for way in ways_along(line, mask, origin, border, pixels):
+        outline = way.outline(expand)
         if outline is not None:
             return outline
-    outline = frame_outline(line, mask, origin, inside, slices, expand)
-    return box.copy() if outline is None else outline
+    return box.copy()
 
 
-def frame_outline(
-    frame: Frame,
-    mask: np.ndarray,
-    origin: tuple[int, int],
-    inside: np.ndarray,
-    slices: Slices,
-    expand: float,
-) -> np.ndarray | None:
-    """The outline of a word laid straight in a frame, as `word_polygon` returns it, or None.
+def ways_along(
+    line: Frame, mask: np.ndarray, origin: tuple[int, int], border: np.ndarray, pixels: int
+) -> list[Laid]:
+    """A word laid straight in the ways that suit it, the best one first, along its box last.
 
     Args:
-        frame: along the word.
-        mask: ``(h, w)`` uint8, non-zero at the word's pixels.
-        origin: (x, y) of ``mask[0, 0]`` in the map.
-        inside: ``(m, 2)`` (u, v) of the pixels at the word's border.
-        slices: of the same.
-        expand: see `word_polygon`.
+        line: along its box.
+        mask, origin: as in `word_polygon`.
+        border: ``(m, 2)`` (x, y) in the map of the pixels at the word's border.
+        pixels: how many the word has.
     """
-    outline = None
-    if not slices.are_full() and not slices.are_straight():
-        outline = wavy_outline(frame, mask, origin, inside, expand)
-    if outline is None:
-        outline = band_outline(slices, abs(frame.curvature), expand)
-    if outline is None:
-        return None
-    polygon = frame.to_map(outline)
-    if len(polygon) > 4:
-        polygon = push_out(polygon)
-        if not Polygon(polygon).is_valid:
-            return None
-    if frame.standing:
-        polygon = np.concatenate([polygon[-1:], polygon[:-1]])
-    return polygon.astype(np.float32)
+    ways = [Laid(line, cut_slices(line.from_map(border), pixels))]
+    if ways[0].slices.are_full():
+        return ways
+    rows, columns = np.nonzero(mask)
+    step = 1 + pixels // _FIT_PIXELS
+    sample = np.stack([columns[::step] + origin[0], rows[::step] + origin[1]], axis=1)
+    arc = arc_frame(sample, border)
+    if arc is not None:
+        ways.insert(0, Laid(arc, cut_slices(arc.from_map(border), pixels)))
+    sample = sample[:: 1 + len(sample) // _LINE_PIXELS]
+    thickness = min(float(spread(way.frame.from_map(sample)[:, 1])) for way in ways)
+    least = min(way.size for way in ways)
+    for cost, ribbon in fit_ribbons(sample, line, thickness):
+        way = Laid(ribbon, cut_slices(ribbon.from_map(border), pixels))
+        if cost * way.size < least:
+            least = cost * way.size
+            ways.insert(0, way)
+    return ways
 
 
 @dataclass(frozen=True)
@@ -175,14 +156,12 @@ class Slices:
 
     Attributes:
         low, high: ``(2,)`` the least and largest (u, v).
-        middle: ``(S,)`` u of the slices' middles.
         upper, lower: ``(S,)`` the least and largest v in each.
         pixels: how many the word has.
     """
 
     low: np.ndarray
     high: np.ndarray
-    middle: np.ndarray
     upper: np.ndarray
     lower: np.ndarray
     pixels: int
@@ -193,76 +172,65 @@ class Slices:
         tallest = float((self.lower - self.upper).max()) + PIXEL
         return tallest > FULL * height and self.pixels > 0.5 * length * height
 
-    def are_straight(self) -> bool:
-        """Whether the slices' centres lie on a line."""
-        line = np.column_stack([self.middle, (self.upper + self.lower) / 2])
-        height = float(np.median(self.lower - self.upper)) + PIXEL
-        return len(line) < 3 or bend(line) <= max(1.0, LEAST_WAVE * height)
+    def band(self) -> tuple[float, float, float, float]:
+        """Start, end, top and bottom, between the outermost pixels' centres."""
+        # One slice a side may stick out: a quotation mark, a tail, a speck that touches.
+        spare = 1 if len(self.upper) > RUNGS - 2 else 0
+        upper, lower = sorted(self.upper.tolist())[spare], sorted(self.lower.tolist())[-1 - spare]
+        return float(self.low[0]), float(self.high[0]), upper, lower
 
 
 def cut_slices(border: np.ndarray, pixels: int) -> Slices:
-    """Cut a word of so many pixels by those at its border, ``(m, 2)`` (u, v), into `SEGMENTS`."""
+    """Cut a word of so many pixels by those at its border, ``(m, 2)`` (u, v), into `SLICES`."""
     low, high = border.min(axis=0), border.max(axis=0)
-    width = max(float(high[0] - low[0]), 1e-6) / SEGMENTS
-    segment = np.minimum((border[:, 0] - low[0]) / width, SEGMENTS - 1).astype(np.int64)
+    width = max(float(high[0] - low[0]), 1e-6) / SLICES
+    segment = np.minimum((border[:, 0] - low[0]) / width, SLICES - 1).astype(np.int64)
     order = np.argsort(segment, kind="stable")
     segment, v = segment[order], border[order, 1]
     first = np.flatnonzero(segment[1:] != segment[:-1]) + 1
     first = np.concatenate([[0], first])
-    middle = low[0] + (segment[first] + 0.5) * width
-    upper, lower = np.minimum.reduceat(v, first), np.maximum.reduceat(v, first)
-    return Slices(low, high, middle, upper, lower, pixels)
+    return Slices(low, high, np.minimum.reduceat(v, first), np.maximum.reduceat(v, first), pixels)
 
 
-def band_outline(slices: Slices, curvature: float, expand: float) -> np.ndarray | None:
-    """The outline of a straightened word between two parallel sides; None if it is too empty.
+@dataclass(frozen=True)
+class Laid:
+    """A word laid straight.
 
-    Args:
-        slices: of the word.
-        curvature: by which it was bent: an arc has a control line every so often.
-        expand: see `word_polygon`.
-
-    Returns:
-        ``(2 * k, 2)`` float64 (u, v), clockwise from the top left.
+    Attributes:
+        frame: the coordinates in which it is.
+        slices: of it there.
     """
-    # One slice a side may stick out: a quotation mark, a tail, a speck that touches.
-    spare = 1 if len(slices.middle) > PIVOTS else 0
-    upper, lower = sorted(slices.upper.tolist())[spare], sorted(slices.lower.tolist())[-1 - spare]
-    start, end = float(slices.low[0]), float(slices.high[0])
-    height, length = lower - upper + PIXEL, end - start + PIXEL
-    if min(height, length) < 2 or slices.pixels < MIN_FILL * height * length:
-        return None
-    half, middle = height * expand / 2, (upper + lower) / 2
-    margin = half - height / 2 + PIXEL / 2
-    start, end, top, bottom = start - margin, end + margin, middle - half, middle + half
-    if not curvature:
-        return np.array([[start, top], [end, top], [end, bottom], [start, bottom]])
-    rungs = max(PIVOTS + 2, math.ceil((end - start) * curvature / RUNG_TURN) + 1)
-    u = np.linspace(start, end, rungs)
-    sides = [np.column_stack([u, np.full(rungs, v)]) for v in (top, bottom)]
-    return np.concatenate([sides[0], sides[1][::-1]])
 
+    frame: Frame | Ribbon
+    slices: Slices
 
-def wavy_outline(
-    frame: Frame, mask: np.ndarray, origin: tuple[int, int], inside: np.ndarray, expand: float
-) -> np.ndarray | None:
-    """The outline (u, v) of a word that bends in its frame, by pivots; None if there is none.
+    @property
+    def size(self) -> float:
+        """Length times height."""
+        start, end, upper, lower = self.slices.band()
+        return (end - start + PIXEL) * (lower - upper + PIXEL)
 
-    Args:
-        frame, mask, origin: as in `frame_outline`.
-        inside: ``(m, 2)`` (u, v) of the word's border.
-        expand: see `word_polygon`.
-    """
-    low, high = inside.min(axis=0), inside.max(axis=0)
-    width, height = (np.ceil(high - low).astype(int) + 1).tolist()
-    if max(width, height) >= OPENCV_LIMIT:
-        return None
-    u, v = low[0] + np.arange(width), low[1] + np.arange(height)
-    grid = frame.to_map(np.stack(np.broadcast_arrays(u, v[:, None]), axis=-1)) - origin
-    straight = cv2.remap(mask, grid.astype(np.float32), None, cv2.INTER_NEAREST)
-    ribbon = trace_ribbon(straight)
-    outline = None if ribbon is None else ribbon_outline(ribbon, straight, expand)
-    return None if outline is None else outline + low
+    def outline(self, expand: float) -> np.ndarray | None:
+        """The outline that `word_polygon` returns; None if the word is no ribbon."""
+        start, end, upper, lower = self.slices.band()
+        height, length = lower - upper + PIXEL, end - start + PIXEL
+        if min(height, length) < 2 or self.slices.pixels < MIN_FILL * height * length:
+            return None
+        half, middle = height * expand / 2, (upper + lower) / 2
+        margin = half - height / 2 + PIXEL / 2
+        start, end = start - margin, end + margin
+        turn = self.frame.turn(end - start)
+        rungs = max(RUNGS, math.ceil(turn / RUNG_TURN) + 1) if turn else 2
+        u = np.linspace(start, end, rungs)
+        sides = [np.column_stack([u, np.full(rungs, v)]) for v in (middle - half, middle + half)]
+        polygon = self.frame.to_map(np.concatenate([sides[0], sides[1][::-1]]))
+        if rungs > 2:
+            polygon = push_out(polygon)
+            if not Polygon(polygon).is_valid:
+                return None
+        if self.frame.standing:
+            polygon = np.concatenate([polygon[-1:], polygon[:-1]])
+        return polygon.astype(np.float32)
 
 
 def push_out(outline: np.ndarray) -> np.ndarray:

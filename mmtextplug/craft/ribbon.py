@@ -1,156 +1,180 @@
-"""The centre line of a word that no circle fits, and its outline, by the paper's control lines.
+"""Coordinates along and across a word that is neither straight nor an arc, such as a wave.
 
-Scan across the word, take the tallest columns as pivots, turn them perpendicular to the centre
-line, give them one length, push the outermost two out to the ends.
+A smooth line is fitted through the word's pixels; along it the word is straight.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
-from shapely.geometry import Polygon
 
-PIVOTS = 5
-"""Control lines between the two ends."""
+from mmtextplug.craft.arc import Frame
 
-SEGMENTS = 2 * PIVOTS + 1
-"""Slices of a word along its centre line: pivots are found in the odd ones."""
+POINTS = 65
+"""The line is a polyline of so many points."""
 
-STRAIGHT_FILL = 0.7
-"""A word is straight when one column fills more than this share of its height."""
+CRESTS = 8
+"""How sharply a line turns is told by this share of its points."""
 
-STRAIGHT_BEND = 0.1
-"""A word is straight when its centre line bends by no more than this share of its height."""
+DEGREES = (2, 3, 4, 5, 6, 7)
+"""Of the polynomials that are tried as lines."""
 
-MIN_SEGMENT = 0.25
-"""Narrowest slice, as a share of the pivots' height, that still tells a direction."""
+DEGREE_COST = 0.02
+"""A degree more must make the word thinner by this share of its height."""
 
-MIN_COVER = 0.8
-"""Share of the word's pixels that a traced outline must cover, or it is not the outline."""
+TRIES = 2
+"""The most promising degrees are fitted in full."""
+
+ROUNDS = 3
+"""A line is fitted so often, each time across the last one: the ends of a word stand aslant at
+first, and the pixels of a column are not those across it where it is steep."""
+
+INSET = 0.05
+"""Of each end of a word this share of its length is laid straight as what is next to it: there a
+polynomial follows the corners of an end that still stands aslant."""
+
+TRIM = 0.01
+"""Share of a word's pixels that may stick out on either side where its thickness is estimated."""
 
 
 @dataclass(frozen=True)
 class Ribbon:
-    """A centre line with the directions across it, in a straightened word.
+    """Coordinates (u, v): u along a smooth line, v across it, towards its lower side.
 
     Attributes:
-        points: ``(PIVOTS, 2)`` (u, v) on the centre line, u ascending.
-        tangents: ``(PIVOTS, 2)`` unit vectors along it.
-        height: thickness of the thresholded word across the centre line.
+        points: ``(K, 2)`` (x, y) in the map, on the line, in reading order.
+        tangents: ``(K, 2)`` unit vectors along it.
+        walked: ``(K,)`` u of the points, ascending from 0. Beyond them the line is straight.
+        standing: whether the word is read downwards rather than to the right.
     """
 
     points: np.ndarray
     tangents: np.ndarray
-    height: float
+    walked: np.ndarray
+    standing: bool = False
+
+    def to_map(self, points: np.ndarray) -> np.ndarray:
+        """Points ``(m, 2)`` (u, v) as (x, y) in the map, float64."""
+        u, v = points.T
+        within = np.clip(u, 0, self.walked[-1])
+        foot, along = (
+            np.column_stack([np.interp(within, self.walked, x) for x in values.T])
+            for values in (self.points, self.tangents)
+        )
+        along /= np.hypot(*along.T)[:, None]
+        across = np.column_stack([-along[:, 1], along[:, 0]])
+        return foot + (u - within)[:, None] * along + v[:, None] * across
+
+    def from_map(self, points: np.ndarray) -> np.ndarray:
+        """Points ``(m, 2)`` (x, y) of the map as (u, v), float64, beside the line's nearest point.
+
+        Where the line bends, points farther from it than its radius share those of others.
+        """
+        # The nearest point maximises p.q - q.q / 2.
+        nearness = points @ self.points.T - (self.points**2).sum(axis=1) / 2
+        nearest = nearness.argmax(axis=1)
+        (x, y), (a, b) = (points - self.points[nearest]).T, self.tangents[nearest].T
+        return np.column_stack([self.walked[nearest] + a * x + b * y, a * y - b * x])
+
+    def turn(self, length: float) -> float:
+        """By how much the line would turn in so many pixels if it did as where it turns most."""
+        angles = np.unwrap(np.arctan2(self.tangents[:, 1], self.tangents[:, 0]))
+        part = (len(angles) - 1) // CRESTS
+        most = np.abs(angles[part:] - angles[:-part]).max()
+        return float(most / part * (len(angles) - 1) * length / self.walked[-1])
 
 
-def trace_ribbon(mask: np.ndarray) -> Ribbon | None:
-    """The centre line of a straightened word from left to right; None when it is straight.
-
-    Args:
-        mask: ``(h, w)`` uint8, non-zero at the word's pixels.
-    """
-    height, width = mask.shape
-    filled = mask != 0
-    columns = np.flatnonzero(filled.sum(axis=0) >= 2)
-    if not len(columns):
-        return None
-    top = filled.argmax(axis=0)[columns]
-    bottom = height - 1 - filled[::-1].argmax(axis=0)[columns]
-    heights, centres = bottom - top + 1, (top + bottom) / 2
-    if heights.max() > STRAIGHT_FILL * height:
-        return None
-
-    segment = columns * SEGMENTS // width
-    line = centre_line(segment, columns, centres, width)
-    if bend(line) <= max(1.0, STRAIGHT_BEND * np.median(heights)):
-        return None
-    points, pivot_heights = line[1::2].copy(), np.full(PIVOTS, np.nan)
-    for i in np.unique(segment[segment % 2 == 1]):
-        inside = np.flatnonzero(segment == i)
-        tallest = inside[heights[inside] == heights[inside].max()]
-        column = tallest[len(tallest) // 2]
-        points[i // 2] = columns[column], centres[column]
-        pivot_heights[i // 2] = heights[column]
-    found = ~np.isnan(pivot_heights)
-    if 2 * found.sum() < PIVOTS or width / SEGMENTS < MIN_SEGMENT * np.nanmax(pivot_heights):
-        return None
-    tangents = line[2::2] - line[:-2:2]
-    tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
-    # A column through a slanted band is longer than the band is thick.
-    across = (pivot_heights * tangents[:, 0])[found]
-    return Ribbon(points, tangents, float(np.median(across)))
-
-
-def centre_line(
-    segment: np.ndarray, columns: np.ndarray, centres: np.ndarray, width: int
-) -> np.ndarray:
-    """Mean point of each slice, ``(SEGMENTS, 2)``; slices without columns are interpolated.
+def fit_ribbons(pixels: np.ndarray, frame: Frame, thickness: float) -> list[tuple[float, Ribbon]]:
+    """Smooth lines through the middle of a word, where they seem to make it thinner.
 
     Args:
-        segment: ``(C,)`` the slice that each column lies in.
-        columns: ``(C,)`` u of the columns.
-        centres: ``(C,)`` v half-way between the first and the last pixel of each.
-        width: of all slices together.
-    """
-    number = np.bincount(segment, minlength=SEGMENTS)
-    found = number > 0
-    u = (np.arange(SEGMENTS) + 0.5) * (width / SEGMENTS)
-    u[found] = np.bincount(segment, columns, minlength=SEGMENTS)[found] / number[found]
-    v = np.bincount(segment, centres, minlength=SEGMENTS)[found] / number[found]
-    return np.column_stack([u, np.interp(u, u[found], v)])
-
-
-def bend(line: np.ndarray) -> float:
-    """Largest vertical distance of ``(P, 2)`` points from the straight line that fits them best."""
-    u, v = (line - line.mean(axis=0)).T
-    return float(np.abs(v - u * (u @ v) / (u @ u)).max())
-
-
-def ribbon_outline(ribbon: Ribbon, mask: np.ndarray, expand: float) -> np.ndarray | None:
-    """The ribbon's outline, clockwise from its top left end; None when it is not a sound one.
-
-    Args:
-        ribbon: in the coordinates of ``mask``.
-        mask: ``(h, w)`` uint8, non-zero at the word's pixels.
-        expand: Height of the outline over the ribbon's.
+        pixels: ``(n, 2)`` (x, y) of the word in the map, or of a fair sample of it.
+        frame: roughly along the word.
+        thickness: what `spread` says of the word otherwise laid straight.
 
     Returns:
-        ``(2 * PIVOTS + 4, 2)`` float64: the upper side from left to right, then the lower one back.
+        Up to `TRIES` of them, each with the factor of size by which it must be closer than what is
+        simpler: at least 1, more the more a line may wind.
     """
-    half = ribbon.height * expand / 2
-    margin = half - ribbon.height / 2
-    pixels = np.argwhere(mask)[:, ::-1]
-    directions = np.stack([-ribbon.tangents[0], ribbon.tangents[-1]])
-    ends = [
-        point + (reach(pixels, point, direction, half) + margin) * direction
-        for point, direction in zip(ribbon.points[[0, -1]], directions, strict=True)
-    ]
-    centre = np.concatenate([ends[:1], ribbon.points, ends[1:]])
-    tangents = np.concatenate([ribbon.tangents[:1], ribbon.tangents, ribbon.tangents[-1:]])
-    upwards = half * np.stack([tangents[:, 1], -tangents[:, 0]], axis=1)
-    outline = np.concatenate([centre + upwards, (centre - upwards)[::-1]])
-    if not Polygon(outline).is_valid:
-        return None
-    drawn = cv2.fillPoly(np.zeros_like(mask), [np.rint(outline).astype(np.int32)], 1)
-    covered = np.count_nonzero(drawn[pixels[:, 1], pixels[:, 0]])
-    return outline if covered >= MIN_COVER * len(pixels) else None
+    found = []
+    for degree in best_degrees(*frame.from_map(pixels).T, thickness)[:TRIES]:
+        ribbon = fit_ribbon(pixels, frame, degree)
+        if ribbon is not None:
+            found.append((1 + DEGREE_COST * degree, ribbon))
+    return found
 
 
-def reach(pixels: np.ndarray, point: np.ndarray, direction: np.ndarray, half: float) -> int:
-    """Steps of one pixel from a point until a line across the direction touches no pixel.
+def fit_ribbon(pixels: np.ndarray, frame: Frame, degree: int) -> Ribbon | None:
+    """The smooth line through the middle of a word; None where there is none.
 
     Args:
-        pixels: ``(P, 2)`` (u, v).
-        point: ``(2,)`` where the line starts out.
-        direction: ``(2,)`` unit vector in which it moves.
-        half: half the length of the line.
+        pixels, frame: as in `fit_ribbons`.
+        degree: of the polynomials that are fitted, each along the last line.
     """
-    offsets = pixels - point
-    along = np.rint(offsets @ direction).astype(np.int64)
-    across = np.abs(offsets @ np.array([direction[1], -direction[0]]))
-    touched = np.zeros(max(int(along.max()), 0) + 2, bool)
-    touched[along[(across <= half) & (along >= 0)]] = True
-    return int(touched.argmin())
+    coordinates: Frame | Ribbon = frame
+    u, v = frame.from_map(pixels).T
+    for _ in range(ROUNDS):
+        low, high = float(u.min()), float(u.max())
+        if high - low < 1:
+            return None
+        inset = INSET * (high - low)
+        knots = np.linspace(low + inset, high - inset, POINTS)
+        line = _powers(knots, low, high, degree) @ _solve(_powers(u, low, high, degree), v)
+        points = coordinates.to_map(np.column_stack([knots, line]))
+        coordinates = ribbon_through(points, frame.standing)
+        if coordinates is None:
+            return None
+        u, v = coordinates.from_map(pixels).T
+    return coordinates
+
+
+def spread(v: np.ndarray) -> np.ndarray:
+    """The range of ``(n, ...)`` pixels along the first axis, `TRIM` of them left out a side."""
+    low, high = int(TRIM * len(v)), int((1 - TRIM) * (len(v) - 1))
+    ordered = np.partition(v, (low, high), axis=0)
+    return ordered[high] - ordered[low] + 1
+
+
+def best_degrees(u: np.ndarray, v: np.ndarray, thickness: float) -> list[int]:
+    """The degrees of polynomials v(u) that a word is thinner along, the best one first.
+
+    Args:
+        u, v: ``(n,)`` of the word's pixels, roughly along and across it.
+        thickness: of the word without them, see `spread`.
+    """
+    low, high = float(u.min()), float(u.max())
+    if high - low < 1:
+        return []
+    powers = _powers(u, low, high, DEGREES[-1])
+    terms = np.zeros((DEGREES[-1] + 1, len(DEGREES)))
+    for i, degree in enumerate(DEGREES):
+        terms[: degree + 1, i] = _solve(powers[:, : degree + 1], v)
+    slopes = powers[:, :-1] @ (terms[1:] * np.arange(1, len(terms))[:, None]) * (2 / (high - low))
+    # Across the line, not across u.
+    heights = spread((v[:, None] - powers @ terms) / np.sqrt(1 + slopes**2))
+    heights = heights * (1 + DEGREE_COST * np.array(DEGREES))
+    return [DEGREES[i] for i in heights.argsort(kind="stable") if heights[i] < thickness]
+
+
+def _powers(u: np.ndarray, low: float, high: float, degree: int) -> np.ndarray:
+    """``(n, degree + 1)``: 1, t, t^2, ..., t from -1 at ``low`` to 1 at ``high``."""
+    return ((2 * u - low - high) / (high - low))[:, None] ** np.arange(degree + 1)
+
+
+def _solve(powers: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Coefficients of least squares; where they are not determined, small ones."""
+    square = powers.T @ powers
+    return np.linalg.solve(square + 1e-6 * len(v) * np.eye(len(square)), powers.T @ v)
+
+
+def ribbon_through(points: np.ndarray, standing: bool) -> Ribbon | None:
+    """Along ``(K, 2)`` points; None where two of them coincide, or it turns right back."""
+    steps = np.diff(points, axis=0)
+    lengths = np.hypot(*steps.T)
+    along = np.concatenate([steps[:1], steps[1:] + steps[:-1], steps[-1:]])
+    norm = np.hypot(*along.T)
+    if min(lengths.min(), norm.min()) < 1e-6:
+        return None
+    walked = np.concatenate([[0.0], np.cumsum(lengths)])
+    return Ribbon(points, along / norm[:, None], walked, standing)

@@ -27,6 +27,8 @@ from mmtextplug.datasets.typesetting import (
 from mmtextplug.datasets.vocabulary import random_word
 from mmtextplug.datasets.word_shapes import (
     LineShape,
+    WordShape,
+    apply_homography,
     bent_shape,
     flat_shape,
     rotation,
@@ -103,9 +105,10 @@ def make_word(case: Case, rng: np.random.Generator, fonts: Sequence[str]) -> Lin
         px = int(px * 1.5)
     scale = case.height / cap_height(font, px)
     bend, text = case.bend if wave else math.radians(case.bend), ""
-    periods, phase = (rng.uniform(*PERIODS), rng.uniform(0, 2 * math.pi)) if wave else (0, 0)
     least = LEAST_RADIUS * abs(bend)
-    if wave:  # a sine bends by its amplitude times the square of its frequency
+    if wave:
+        periods, phase = rng.uniform(*PERIODS), rng.uniform(0, 2 * math.pi)
+        # A sine bends by its amplitude times the square of its frequency.
         least = 2 * math.pi * periods * math.sqrt(LEAST_WAVE_RADIUS * abs(bend))
     while True:
         part = random_word(rng)
@@ -135,42 +138,58 @@ def make_word(case: Case, rng: np.random.Generator, fonts: Sequence[str]) -> Lin
 def wavy_shape(
     word: SetWord, scale: float, amplitude: float, periods: float, phase: float
 ) -> LineShape:
-    """Stand the glyphs of a word, each unbent, along a sine.
+    """Stand the glyphs of a word, each unbent, along a sine through the middle of its height.
 
     Args:
         word: set on a line.
         scale: pixels of the image per pixel of the line.
         amplitude: of the sine, in pixels of the image.
-        periods: of the sine in the length of the word.
+        periods: of the sine in as many pixels as the word is long.
         phase: of the sine where the word begins, in radians.
 
     Returns:
         The shape; its polygon has ``n + 1`` points along the top, then ``n + 1`` back along the
-        bottom, on lines across the sine between each two neighbours and along the outer sides of
-        the first and last one, as far out as the sides of the boxes beside them.
+        bottom, on lines across the sine, half-way between each two neighbours and at both ends,
+        where the sides of the boxes next to them, prolonged, come out farthest.
     """
     x0, y0, x1, y1 = word.boxes.T * scale
-    length, middle = x1.max() - x0.min(), (y0.min() + y1.max()) / 2
-    x = np.linspace(0, length, 4000)
+    middle, length = (y0.min() + y1.max()) / 2, x1.max() - x0.min()
+    x = np.linspace(0, length, 2000)
     y = amplitude * np.sin(2 * math.pi * periods * x / length + phase)
     walked = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
     slope = np.arctan(np.gradient(y, x))
 
     def stand(along: np.ndarray) -> np.ndarray:
-        """``(n, 3, 3)``: from the line, as it lies in the image, to places along the sine."""
-        foot = np.stack([np.interp(along, walked, x), np.interp(along, walked, y)], axis=1)
-        angles = np.interp(along, walked, slope)
-        moves = [translation(0, -middle) @ translation(-at, 0) for at in along + x0.min()]
-        turns = [translation(*f) @ rotation(a) for f, a in zip(foot, angles)]
-        return np.stack([turn @ move for turn, move in zip(turns, moves)])
+        """``(k, 3, 3)``: points of the line turned onto the sine, at so many pixels from x0."""
+        feet = [np.interp(along, walked, values) for values in (x, y, slope)]
+        return np.stack(
+            [
+                translation(foot, depth) @ rotation(angle) @ translation(-start, -middle)
+                for foot, depth, angle, start in zip(*feet, along + x0.min(), strict=True)
+            ]
+        )
 
-    matrices = stand((x0 + x1) / 2 - x0.min())
+    stands = stand((x0 + x1) / 2 - x0.min())
+    rays = (x1[:-1] + x0[1:]) / 2
+    on_rays = np.concatenate([stands[:1], stand(rays - x0.min()), stands[-1:]])
+    rays = np.concatenate([x0[:1], rays, x1[-1:]])
+    feet = np.stack([apply_homography(m, np.array([ray, middle])) for m, ray in zip(on_rays, rays)])
+    sides = []
+    for edges, choose in ((y0, min), (y1, max)):
+        for i, (across, foot) in enumerate(zip(on_rays[:, :2, 1], feet)):
+            met = []
+            for j in range(max(i - 1, 0), min(i + 1, len(stands))):
+                at = apply_homography(stands[j], np.array([x0[j], edges[j]]))
+                down = stands[j, :2, 1]
+                met.append((at - foot) @ down / (across @ down))
+            sides.append(foot + choose(met) * across)
     corners = np.stack([x0, y0, x1, y0, x1, y1, x0, y1], axis=1).reshape(-1, 4, 2)
-    chars = np.stack([apply_homography(m, c) for m, c in zip(matrices, corners)])
-    between = stand((x1[:-1] + x0[1:]) / 2 - x0.min())
-    across = np.concatenate([matrices[:1], between, matrices[-1:]])[:, :2, 1]
-    points = apply_homography(between, np.column_stack(
-        [(x1[:-1] + x0[1:]) / 2, np.full(len(between), middle)])) if len(between) else None
+    chars = np.stack([apply_homography(m, c) for m, c in zip(stands, corners)])
+    polygon = np.stack(sides[: len(rays)] + sides[: len(rays) - 1 : -1])
+    shape = WordShape(word.text, polygon, chars)
+    to_line = [scaling(scale, scale) @ translation(g.x, g.y) for g in word.glyphs]
+    inks = tuple(g.ink for g in word.glyphs)
+    return LineShape((shape,), inks, stands @ np.stack(to_line), hull=False)
 
 
 def upright_chars(case: Case, shape: LineShape) -> np.ndarray:

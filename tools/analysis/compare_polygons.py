@@ -5,11 +5,12 @@
     python tools/analysis/compare_polygons.py --official --words 2 --heights 32
 
 Words are generated with exact outlines, bent by chosen angles and turned by others, as lines and as
-columns of stacked characters. Their score maps are drawn from the exact characters, as a perfect
-network would predict them; with ``--official`` or ``--config`` the words are painted as pictures
-instead and a real network predicts. Of a word that the maps break the best outline of each method
-counts; ``--whole`` leaves such words out. Printed is the mean IoU with the exact outline by bend
-and orientation: box / published procedure (``literal_craft.py``; its box where it has no polygon) /
+columns of stacked characters; lines also as waves, of chosen amplitudes in heights of the word.
+Their score maps are drawn from the exact characters, as a perfect network would predict them; with
+``--official`` or ``--config`` the words are painted as pictures instead and a real network
+predicts. Of a word that the maps break the best outline of each method counts; ``--whole`` leaves
+such words out. Printed is the mean IoU with the exact outline by bend or amplitude, and by
+orientation: box / published procedure (``literal_craft.py``; its box where it has no polygon) /
 ours. ``--out`` draws the words where ours loses most and typical ones: exact green, published red,
 ours blue.
 """
@@ -128,6 +129,11 @@ def mean_ious(verdicts: Sequence[Verdict]) -> dict[tuple[str, float, float], np.
     return {cell: np.mean(ious, axis=0) for cell, ious in cells.items()}
 
 
+def named_bend(kind: str, bend: float) -> str:
+    """As the tables have it: an angle, of a wave the amplitude in heights."""
+    return f"{bend:g} h" if kind == "wave" else f"{bend:g}°"
+
+
 def report(verdicts: Sequence[Verdict]) -> str:
     """Tables in Markdown: a table for each kind of word, and one over all words."""
     cells = mean_ious(verdicts)
@@ -136,12 +142,14 @@ def report(verdicts: Sequence[Verdict]) -> str:
         bends = list(dict.fromkeys(cell[1] for cell in cells if cell[0] == kind))
         turns = list(dict.fromkeys(cell[2] for cell in cells if cell[0] == kind))
         lines += [f"Mean IoU, {kind}s: {' / '.join(METHODS)}", ""]
-        lines.append("| bend | " + " | ".join(f"turned {turn:g}°" for turn in turns) + " |")
-        lines.append("|---" * (len(turns) + 1) + "|")
+        heads = ["amplitude" if kind == "wave" else "bend"]
+        heads += [f"turned {turn:g}°" for turn in turns]
+        lines.append("| " + " | ".join(heads) + " |")
+        lines.append("|---" * len(heads) + "|")
         for bend in bends:
             values = [cells.get((kind, bend, turn), ()) for turn in turns]
             texts = [" / ".join(f"{value:.3f}" for value in cell) or "-" for cell in values]
-            lines.append(f"| {bend:g}° | " + " | ".join(texts) + " |")
+            lines.append(f"| {named_bend(kind, bend)} | " + " | ".join(texts) + " |")
         lines.append("")
     lines += [
         f"| {len(verdicts)} words | mean IoU | IoU >= 0.5 | IoU >= 0.7 | polygons | ms a word |"
@@ -160,7 +168,8 @@ def report(verdicts: Sequence[Verdict]) -> str:
 def losses(verdicts: Sequence[Verdict], slack: float = 0.005) -> list[str]:
     """The cells where ours is worse, by more than ``slack``, than the better of the others."""
     return [
-        f"{kind}s bent {bend:g}°, turned {turn:g}°: {values[2]:.3f} < {values[:2].max():.3f}"
+        f"{kind}s bent {named_bend(kind, bend)}, turned {turn:g}°: "
+        f"{values[2]:.3f} < {values[:2].max():.3f}"
         for (kind, bend, turn), values in mean_ious(verdicts).items()
         if values[2] < values[:2].max() - slack
     ]
@@ -215,7 +224,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         nargs="+",
         type=float,
         default=[0, 30, 60, 90, 120, 160, 200, 260],
-        help="degrees",
+        help="degrees, of lines and columns",
+    )
+    parser.add_argument(
+        "--amplitudes",
+        nargs="+",
+        type=float,
+        default=[0.15, 0.3, 0.6, 1, 1.5],
+        help="of waves, in heights of the word",
     )
     parser.add_argument(
         "--orientations", nargs="+", type=float, default=[0, 30, 60, 90, 135], help="degrees"
@@ -233,11 +249,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise ValueError(f"--words must be at least 1, got {args.words}")
     if not all(0 <= bend < 330 for bend in args.bends):
         raise ValueError(f"--bends must be 0 to 330 degrees, got {args.bends}")
+    if not all(0 <= amplitude <= 4 for amplitude in args.amplitudes):
+        raise ValueError(f"--amplitudes must be 0 to 4 heights, got {args.amplitudes}")
     if not all(6 <= height <= 200 for height in args.heights):
         raise ValueError(f"--heights must be 6 to 200 pixels, got {args.heights}")
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
-    chosen = list(cases(args.kinds, args.bends, args.orientations, args.heights, args.words))
+    chosen = []
+    for kind in args.kinds:
+        bends = args.amplitudes if kind == "wave" else args.bends
+        chosen += cases([kind], bends, args.orientations, args.heights, args.words)
     detector = make_detector(args)
     # Loops are compiled when they are first needed.
     run(chosen[:: max(len(chosen) // 8, 1)], args.seed, quiet=True) if detector is None else None
