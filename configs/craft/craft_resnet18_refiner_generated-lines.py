@@ -1,6 +1,6 @@
 # A light link refiner on generated lines of text: the light CRAFT of craft_resnet18_demo.py stays
-# as it is, its refiner learns to join the words of a line and to keep columns apart. A few minutes
-# on two CPU cores, after `make demo`.
+# as it is, its refiner learns to join the words of a line and to keep columns apart. About ten
+# minutes of a CPU core, after `make demo`.
 _base_ = ["craft_resnet18_demo.py", "../_base_/datasets/generated_lines.py"]
 
 load_from = "work_dirs/craft_resnet18_demo/iter_780.pth"

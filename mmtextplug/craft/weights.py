@@ -48,8 +48,6 @@ def load_craft_weights(model: nn.Module, path: str | Path) -> None:
     own = model.state_dict()
     refiner = {key for key in own if key.startswith(REFINER)}
     given = {key for key in state if key.startswith(REFINER)}
-    if given and not refiner:
-        raise ValueError(f"{path}: {NO_PLACE_FOR_REFINER}")
     if refiner and given == state.keys():
         state |= {key: own[key] for key in own.keys() - refiner}
     elif not given:

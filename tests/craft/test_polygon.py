@@ -236,6 +236,19 @@ def test_chords_keep_the_area(degrees):
 # --- what is no word ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("thickness", [2, 14, 30])
+def test_links_join_words_but_say_nothing_of_their_height(thickness):
+    """As a link refiner's centre lines, which may be thicker than small text."""
+    region, affinity = np.zeros((60, 120), np.float32), np.zeros((60, 120), np.float32)
+    region[24:36, 10:50] = region[24:36, 70:110] = 1
+    top = 30 - thickness // 2
+    affinity[top : top + thickness, 10:110] = 1
+    (polygon,) = group_words(region, affinity, polygons=True).polygons
+    expand = 12 * (1 / (0.6 * math.sqrt(2 * math.log(2.5) / 0.9)))
+    assert np.ptp(polygon[:, 1]) == pytest.approx(expand, abs=0.1)
+    assert np.ptp(polygon[:, 0]) == pytest.approx(100 + expand - 12, abs=1.5)
+
+
 def test_how_much_larger_words_are_than_what_exceeds_the_threshold():
     """Characters of the label transform, weaker and weaker, cut off at several thresholds."""
     chars = torch.tensor([[[20 + 24 * i, 20], [44 + 24 * i, 20], [44 + 24 * i, 60],
