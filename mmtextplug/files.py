@@ -3,7 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Another name beside a file, to be written to; what is there at the end gets the file's own.
+
+    Args:
+        path (Path): Replaced if it exists; kept as it was if the block fails.
+
+    Yields:
+        Path: The other name, which is gone afterwards.
+
+    Raises:
+        OSError: If nothing was written, or there is no permission.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -16,9 +39,5 @@ def write_atomically(path: Path, data: bytes) -> None:
     Raises:
         OSError: If there is no space, or no permission.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    with replacing(path) as partial:
         partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

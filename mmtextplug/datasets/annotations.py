@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from mmtextplug.datasets.graphemes import visible_length
@@ -45,7 +46,9 @@ def read_word(instance: dict, size: tuple[int, int] | None = None) -> tuple[Word
 
     Returns:
         tuple: The word, or None if its outline is of no use; and what is wrong, '' if nothing. A
-        word whose characters are of no use is returned without them.
+        word whose characters are of no use is returned without them; one whose outline crosses
+        itself so that it has no area, as that of a rectangle with two corners exchanged, is
+        ignored.
     """
     try:
         polygon = _outline(instance)
@@ -59,12 +62,17 @@ def read_word(instance: dict, size: tuple[int, int] | None = None) -> tuple[Word
     if not np.isfinite(polygon).all():
         return None, "polygon has a NaN or infinite coordinate"
     x, y = polygon.astype(np.float64).T
-    if abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) < 2e-3:
+    twice = x[:-1].dot(y[1:]) - y[:-1].dot(x[1:]) + x[-1] * y[0] - y[-1] * x[0]
+    no_area = abs(twice) < 2e-3
+    if no_area and not _spreads(polygon):
         return None, "polygon has no area"
     if size is not None and (
         x.max() <= 0 or y.max() <= 0 or x.min() >= size[1] or y.min() >= size[0]
     ):
         return None, "polygon is outside of the image"
+    if no_area:
+        # A quad with two corners exchanged: there is text, and nobody can say where.
+        return Word(polygon, None, True, None), "polygon crosses itself and has no area; ignored"
     text = instance.get("text")
     fault = "" if text is None or isinstance(text, str) else "text is no string"
     text = None if fault else text
@@ -80,6 +88,12 @@ def _outline(instance: dict) -> np.ndarray:
     left, top, right, bottom = (float(v) for v in instance["bbox"])
     corners = [left, top, right, top, right, bottom, left, bottom]
     return np.array(corners, dtype=np.float32)
+
+
+def _spreads(polygon: np.ndarray) -> bool:
+    """Whether points do not lie on a line."""
+    points = polygon - polygon[0]
+    return cv2.contourArea(cv2.convexHull(points)) > 1e-3
 
 
 def _characters(

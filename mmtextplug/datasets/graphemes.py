@@ -10,6 +10,9 @@ import regex
 _INVISIBLE = {"Cc", "Cf", "Cn", "Co", "Cs"}
 
 
+_CLUSTER = regex.compile(r"\X")
+
+
 def slots(text: str) -> list[bool]:
     """One entry for each place that a text takes: True for a character, False for a space.
 
@@ -18,7 +21,7 @@ def slots(text: str) -> list[bool]:
     """
     return [
         not cluster.isspace()
-        for cluster in regex.findall(r"\X", text.strip())
+        for cluster in _CLUSTER.findall(text.strip())
         if cluster.isspace() or any(unicodedata.category(c) not in _INVISIBLE for c in cluster)
     ]
 
@@ -41,4 +44,6 @@ def reads_leftwards(text: str) -> bool:
 
 def visible_length(text: str) -> int:
     """Number of characters of a text that can be seen; spaces are none."""
+    if text.isascii() and text.isprintable():  # the same, and this is asked of every word
+        return len(text) - text.count(" ")
     return sum(slots(text))

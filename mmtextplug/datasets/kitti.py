@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmtextplug.datasets.icdar import Remark, read_lines
+from mmtextplug.datasets.icdar import read_lines
+from mmtextplug.datasets.instances import Remark
 
 CATEGORIES = {
     "paper": ("Car", "Pedestrian", "Cyclist", "Truck", "Van", "Tram", "Misc"),

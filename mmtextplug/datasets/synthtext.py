@@ -31,6 +31,10 @@ class SynthTextIndex:
     Args:
         folder (str | Path): The folder.
 
+    Attributes:
+        images (str | None): Folder that the names of the images start from, None if the index does
+            not say.
+
     Raises:
         FileNotFoundError: If it is not there, or a file in it.
         ValueError: If a file is damaged, cut off, or of another version.
@@ -39,6 +43,9 @@ class SynthTextIndex:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(os.path.abspath(folder))
         self.manifest = self._read_manifest()
+        entry = self.manifest.get("images")
+        # By name, as the entry was made: the folder of the index may be a link.
+        self.images = entry and os.path.normpath(os.path.join(self.folder, entry))
         self._reads = 0
         self._maps: list[mmap.mmap] = []
         self._arrays = {name: self._map(name) for name in ARRAYS}
@@ -74,6 +81,8 @@ class SynthTextIndex:
         rows = content.get("arrays")
         if not isinstance(rows, dict) or not all(isinstance(rows.get(n), int) for n in ARRAYS):
             raise ValueError(f"{path}: field 'arrays' is damaged; {_REMEDY}")
+        if not isinstance(content.get("images", ""), str):
+            raise ValueError(f"{path}: field 'images' is no folder; {_REMEDY}")
         return content
 
     def _map(self, name: str) -> np.ndarray:
@@ -180,7 +189,8 @@ class SynthTextDataset(TextImagesDataset):
         index (str): Folder written by ``tools/datasets/synthtext_index.py``, relative to
             ``data_root``.
         data_root (str): What ``index`` and ``data_prefix`` are relative to.
-        data_prefix (dict): ``img_path``: the images folder.
+        data_prefix (dict, optional): ``img_path``: the images folder. Default: the one that the
+            index remembers, or ``data_root`` if it remembers none.
         metainfo (Mapping, optional): Adds to, or replaces, fields of ``METAINFO``.
         indices (int | Sequence[int], optional): So many of the first images, or of the last if it
             is negative; or which images.
@@ -190,7 +200,8 @@ class SynthTextDataset(TextImagesDataset):
         max_refetch (int): How many images may be of no use in a row, while training.
 
     Raises:
-        FileNotFoundError: If the index or one of its files is not there.
+        FileNotFoundError: If the index or one of its files is not there, or the folder of images
+            that it remembers.
         ValueError: If one is damaged or of another version; if ``indices`` are out of range; while
             training, if no image can be read.
     """
@@ -210,6 +221,7 @@ class SynthTextDataset(TextImagesDataset):
     ) -> None:
         self.index: SynthTextIndex | None = None
         self._selection: range | np.ndarray = range(0)
+        self._own_images = data_prefix is None
         super().__init__(
             ann_file=os.fspath(index),
             metainfo=metainfo,
@@ -228,6 +240,13 @@ class SynthTextDataset(TextImagesDataset):
         if self._fully_initialized:
             return
         self.index = SynthTextIndex(self.ann_file)
+        if self._own_images and self.index.images:
+            if not os.path.isdir(self.index.images):
+                raise FileNotFoundError(
+                    f"{self.index.folder / MANIFEST}: images: no folder {self.index.images}; give "
+                    "data_prefix=dict(img_path=...), or run tools/datasets/synthtext_index.py again"
+                )
+            self.data_prefix = {"img_path": self.index.images}
         self._selection = range(len(self.index))
         if self._indices is not None:
             self._selection = self._select(self._indices)

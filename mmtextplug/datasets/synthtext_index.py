@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmtextplug.files import write_atomically
+
 FORMAT = "mmtextplug SynthText index"
 VERSION = 1
 MANIFEST = "index.json"
@@ -120,6 +122,7 @@ def write_index(
     *,
     source: Mapping[str, object] | None = None,
     faults: Mapping[str, int] | None = None,
+    images: Path | None = None,
 ) -> dict:
     """Write an index; the folder is there when all of it is, and stays as it was if that fails.
 
@@ -131,10 +134,11 @@ def write_index(
         chunks (Iterable[Chunk]): The images, in order.
         source (Mapping, optional): What the manifest is to say about the origin.
         faults (Mapping, optional): Likewise, about faults; read after the last chunk.
+        images (Path, optional): What the names of the images start from, to be remembered.
 
     Returns:
-        dict: The manifest: ``format``, ``version``, ``source``, ``counts``, ``faults``, and
-        ``arrays``, the number of rows of each.
+        dict: The manifest: ``format``, ``version``, ``source``, ``counts``, ``faults``, ``arrays``,
+        the number of rows of each, and ``images`` if that is given, as `images_entry` has it.
 
     Raises:
         OSError: If there is no space, or no permission.
@@ -145,25 +149,61 @@ def write_index(
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
     try:
         rows = _write_arrays(partial, chunks)
-        images, words = rows["sizes"], rows["words"]
-        if not images:
+        if not rows["sizes"]:
             raise ValueError(f"{out}: not written: no usable image")
         manifest = {
             "format": FORMAT,
             "version": VERSION,
             "source": dict(source or {}),
-            "counts": {"images": images, "words": words, "characters": rows["chars"]},
+            "counts": {
+                "images": rows["sizes"],
+                "words": rows["words"],
+                "characters": rows["chars"],
+            },
             "faults": dict(faults or {}),
             "arrays": rows,
         }
-        text = json.dumps(manifest, indent=1, ensure_ascii=False)
-        (partial / MANIFEST).write_text(text, encoding="utf-8")
+        if images is not None:
+            manifest["images"] = images_entry(out, images)
+        (partial / MANIFEST).write_bytes(_manifest_bytes(manifest))
         partial.chmod(0o777 & ~_umask())  # a temporary folder is its owner's alone
         check_target(out, overwrite=True)
         _replace(out, partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return manifest
+
+
+def images_entry(out: Path, images: Path) -> str:
+    """A folder of images as the manifest of an index has it: with slashes, from the index's folder,
+    so that both can be moved together."""
+    out, images = os.path.abspath(out), os.path.abspath(images)
+    try:
+        return Path(os.path.relpath(images, out)).as_posix()
+    except ValueError:  # on another drive
+        return Path(images).as_posix()
+
+
+def remember_images(out: Path, images: Path) -> bool:
+    """Write into the manifest of an index which folder its images are in.
+
+    Returns:
+        bool: Whether the manifest said something else, or nothing, before.
+
+    Raises:
+        OSError: If the manifest cannot be read or written.
+    """
+    path = out / MANIFEST
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    entry = images_entry(out, images)
+    if manifest.get("images") == entry:
+        return False
+    write_atomically(path, _manifest_bytes(manifest | {"images": entry}))
+    return True
+
+
+def _manifest_bytes(manifest: dict) -> bytes:
+    return json.dumps(manifest, indent=1, ensure_ascii=False).encode()
 
 
 def _replace(out: Path, new: Path) -> None:

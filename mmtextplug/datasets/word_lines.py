@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from math import cos, sin
+
+import numpy as np
 
 SCRIPTS = {
     *("Arabic", "Bangla", "Chinese", "Hindi", "Japanese", "Korean", "Latin"),
@@ -25,6 +28,7 @@ _BOX = re.compile(
 )
 _BEGINS_WITH_NUMBER = re.compile(rf"{_NUMBER}(?:[,\s]|$)", re.IGNORECASE | re.ASCII)
 _MORE_NUMBERS = re.compile(rf"{_NUMBER}\s*(?:,|\s)", re.IGNORECASE | re.ASCII)
+_MORE_AFTER_COMMAS = re.compile(rf"{_NUMBER}\s*,", re.IGNORECASE | re.ASCII)
 # Shares of lines: from the first on the rest are faults, from the second on polygons are no faults.
 _SURE, _MIXED = 0.95, 0.05
 
@@ -35,6 +39,11 @@ class LineError(ValueError):
     def __init__(self, fault: str, remedy: str) -> None:
         super().__init__(f"{fault}; {remedy}")
         self.fault, self.remedy = fault, remedy
+
+
+def is_number(field: str) -> bool:
+    """Whether a field is a coordinate, if only a bad one."""
+    return _IS_NUMBER.fullmatch(field) is not None
 
 
 def parse_box(line: str) -> tuple[list[float], str]:
@@ -57,7 +66,7 @@ def parse_box(line: str) -> tuple[list[float], str]:
         if len(text) < 2 or not text.endswith('"') or re.search(r'(?<!\\)(\\\\)*\\"$', text):
             raise LineError("quote is not closed", "end the transcription with a quote")
         text = re.sub(r'\\(["\\])', r"\1", text[1:-1])
-    elif _MORE_NUMBERS.match(text):
+    elif (_MORE_AFTER_COMMAS if "," in line[: match.start(5)] else _MORE_NUMBERS).match(text):
         raise LineError(
             "more than 4 numbers at the start",
             "remove some, or put a transcription that begins with a number in quotes",
@@ -74,7 +83,7 @@ def parse_quad(line: str) -> tuple[list[float], str]:
         LineError: If the line is none of this kind.
     """
     fields = line.split(",")
-    if len(fields) < 9 or not all(map(_IS_NUMBER.fullmatch, fields[:8])):
+    if len(fields) < 9 or not all(map(is_number, fields[:8])):
         raise _misfit("icdar2015")
     return [float(value) for value in fields[:8]], ",".join(fields[8:]).strip()
 
@@ -86,7 +95,7 @@ def parse_script_quad(line: str) -> tuple[list[float], str]:
         LineError: If the line is none of this kind.
     """
     fields = line.split(",")
-    if len(fields) < 10 or not all(map(_IS_NUMBER.fullmatch, fields[:8])):
+    if len(fields) < 10 or not all(map(is_number, fields[:8])):
         raise _misfit("icdar2017")
     if fields[8].strip() not in SCRIPTS:
         known = ", ".join(sorted(SCRIPTS))
@@ -132,7 +141,7 @@ def _misfit(name: str) -> LineError:
 def _leading_numbers(fields: list[str]) -> int:
     """How many fields before the last are numbers, up to the first that is none."""
     return next(
-        (i for i, value in enumerate(fields[:-1]) if not _IS_NUMBER.fullmatch(value)),
+        (i for i, value in enumerate(fields[:-1]) if not is_number(value)),
         len(fields) - 1,
     )
 
@@ -153,7 +162,7 @@ def line_format(line: str) -> str | None:
         return "icdar2017"
     if count == 8:
         return "icdar2015"
-    if count >= 6 and count % 2 == 0 and not _IS_NUMBER.fullmatch(fields[-1]):
+    if count >= 6 and count % 2 == 0 and not is_number(fields[-1]):
         return "polygon"
     return None
 
@@ -191,3 +200,19 @@ def recognise_format(lines: Iterable[tuple[str, str]]) -> str:
         )
         raise ValueError(f"lines of several formats: {found}; choose the format")
     return best
+
+
+def rotated_box(x0: float, y0: float, x1: float, y1: float, angle: float = 0.0) -> np.ndarray:
+    """Corners of a box turned about its centre, clockwise on the screen for positive angles.
+
+    Args:
+        x0, y0, x1, y1 (float): The box before it is turned, in pixels.
+        angle (float): In radians.
+
+    Returns:
+        np.ndarray: ``(4, 2)`` float64, from the top left corner clockwise.
+    """
+    corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]], dtype=np.float64)
+    centre = np.array([x0 + x1, y0 + y1]) / 2
+    turn = np.array([[cos(angle), sin(angle)], [-sin(angle), cos(angle)]])
+    return (corners - centre) @ turn + centre if angle else corners

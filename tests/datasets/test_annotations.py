@@ -209,3 +209,13 @@ def test_a_word_that_reaches_out_of_the_image_keeps_its_characters():
     )
     assert fault == ""
     assert word.chars.shape == (2, 4, 2)
+
+
+def test_exchanged_corners_are_text_that_nobody_is_judged_by():
+    word, fault = read_word({"polygon": [0, 0, 40, 10, 40, 0, 0, 10], "text": "ab"})
+    assert fault == "polygon crosses itself and has no area; ignored"
+    assert (word.ignored, word.text, word.chars) == (True, None, None)
+    assert word.polygon.shape == (4, 2)
+    # Points on a line are no text.
+    for line in ([0, 0, 40, 10, 20, 5, 0, 0], [5, 5, 5, 5, 5, 5], [0, 0, 9, 0, 3, 0, 1, 0]):
+        assert read_word({"polygon": line, "text": "ab"}) == (None, "polygon has no area")

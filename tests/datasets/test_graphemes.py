@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mmtextplug.datasets.graphemes import slots, slots_along, visible_length
 
@@ -48,3 +50,8 @@ def test_spaces_take_places_inside_only(text, places):
 )
 def test_places_from_left_to_right(text, places):
     assert slots_along(text) == [bool(place) for place in places]
+
+
+@given(st.text(st.characters(codec="ascii"), max_size=12))
+def test_the_short_way_for_ascii(text):
+    assert visible_length(text) == sum(slots(text))

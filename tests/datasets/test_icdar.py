@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmtextplug.datasets import icdar
+from mmtextplug.datasets.instances import turn_clockwise
 from mmtextplug.datasets.word_lines import (
     FORMATS,
     LineError,
@@ -75,6 +76,12 @@ def test_quad_lines_keep_commas_and_quotes(text, expected):
 )
 def test_box_lines(line, text):
     assert parse_box(line) == (BOX, text)
+
+
+def test_a_number_and_a_blank_begin_a_text_where_commas_separate_numbers():
+    assert parse_box("158, 128, 411, 181, 2022 年9月 ") == (BOX, "2022 年9月")
+    with pytest.raises(LineError, match="more than 4 numbers"):
+        parse_box("158, 128, 411, 181, 2022, 9")
 
 
 @pytest.mark.parametrize(
@@ -341,14 +348,14 @@ IN_ORDER = np.array([TOP_LEFT, TOP_RIGHT, BOTTOM_RIGHT, BOTTOM_LEFT], float)
 @pytest.mark.parametrize("start", range(4))
 def test_clockwise_outlines_are_left_alone_wherever_they_begin(start):
     quad = np.roll(IN_ORDER, start, axis=0)
-    turned, what = icdar.turn_clockwise(quad)
+    turned, what = turn_clockwise(quad)
     assert what == ""
     np.testing.assert_array_equal(turned, quad)
 
 
 @pytest.mark.parametrize("start", range(4))
 def test_reversed_quads_begin_at_the_top_left_again(start):
-    turned, what = icdar.turn_clockwise(np.roll(IN_ORDER[::-1], start, axis=0))
+    turned, what = turn_clockwise(np.roll(IN_ORDER[::-1], start, axis=0))
     np.testing.assert_array_equal(turned, IN_ORDER)
     # np.roll by one moves the last of the reversed, the top left corner, to the front.
     assert what.endswith("kept" if start == 1 else "chosen anew")
@@ -358,7 +365,7 @@ def test_a_steep_reversed_quad_keeps_a_first_point_that_reads_to_the_right():
     angle = np.deg2rad(-40)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     square = np.array([[0, 0], [10, 0], [10, 10], [0, 10]]) @ turn  # four starts look alike
-    turned, what = icdar.turn_clockwise(square[[0, 3, 2, 1]])
+    turned, what = turn_clockwise(square[[0, 3, 2, 1]])
     assert what == "reversed outline, first point kept"
     np.testing.assert_array_equal(turned, square)
 
@@ -368,7 +375,7 @@ def test_reversed_curves_keep_their_pairs(start):
     upper = np.array([[0, 10], [20, 0], [40, 8]], float)
     lower = upper + np.array([0, 12])
     band = np.concatenate([upper, lower[::-1]])
-    turned, what = icdar.turn_clockwise(np.roll(band[::-1], start, axis=0))
+    turned, what = turn_clockwise(np.roll(band[::-1], start, axis=0))
     np.testing.assert_array_equal(turned, band)
     assert what == "reversed outline, first point chosen anew"
 
@@ -428,8 +435,9 @@ def test_a_name_shared_by_several_is_not_decided(tmp_path):
     both, pairs = pair(tmp_path, ["a.jpg", "a.png", "b.jpg"], ["a.txt", "b.txt", "gt_b.txt"])
     assert both == []
     assert [str(remark) for remark in pairs.remarks] == [
-        "a.jpg, a.png, a.txt: share a name; leave one photo and one annotation",
-        "b.jpg, b.txt, gt_b.txt: share a name; leave one photo and one annotation",
+        f"{', '.join(str(tmp_path / name) for name in names)}: share a name; leave one photo and "
+        "one annotation"
+        for names in (("a.jpg", "a.png", "a.txt"), ("b.jpg", "b.txt", "gt_b.txt"))
     ]
 
 

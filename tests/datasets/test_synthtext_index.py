@@ -6,7 +6,6 @@ import importlib.util
 import itertools
 import json
 import re
-import shlex
 import sys
 import tempfile
 from collections import Counter
@@ -17,7 +16,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mmengine.config import Config
 from scipy.io import savemat
 
 from mmtextplug.datasets import synthtext_repair as repair
@@ -791,17 +789,3 @@ def test_overwriting_spares_a_folder_of_something_else(tmp_path, pictures, run):
     assert status == 1
     assert "index: is not replaced, since index.json in it is no part" in err.splitlines()[-1]
     assert files(tmp_path / "index") == {"photos/a.jpg": b"a", "index.json": b'{"photos": 1}'}
-
-
-def test_the_command_that_the_config_documents_fits_it(repository, tool):
-    path = repository / "configs" / "craft" / "craft_vgg16bn_50k_synthtext.py"
-    comment = re.sub(r"\\\n#", "", path.read_text(encoding="utf-8"))
-    command = re.search(
-        r"^# +python tools/datasets/synthtext_index\.py (.*)$", comment, re.MULTILINE
-    )
-    args = tool.parse_args(shlex.split(command[1]))
-    assert args.check_images  # boxes beyond the right and bottom borders are no targets
-    dataset = Config.fromfile(path).train_dataloader.dataset.dataset
-    root = Path(dataset.data_root)
-    assert args.out == root / dataset.index
-    assert args.images == root / dataset.data_prefix.img_path

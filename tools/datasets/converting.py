@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from mmtextplug.datasets.icdar import Pairs, Remark, file_number
+from mmtextplug.datasets.icdar import Pairs, file_number
+from mmtextplug.datasets.instances import Remark
+from mmtextplug.datasets.preparers.frame import count_words
 from mmtextplug.files import write_atomically
 
 
@@ -107,11 +109,6 @@ def list_files(folder: Path, suffixes: set[str], numbers: list[range] | None) ->
     return selected
 
 
-def relative_name(image: Path, root: Path) -> str:
-    """Path of a photo below the root, with slashes."""
-    return Path(os.path.abspath(image)).relative_to(os.path.abspath(root)).as_posix()
-
-
 def write_json(path: Path, content: dict) -> None:
     """Write a JSON whole or not at all, and the folders above it."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,6 +125,13 @@ def report(remarks: list[Remark], show: int) -> None:
     for what, count in seen.items():
         if count > show:
             print(f"... and {count - show:,} more: {what} (--show {count} names all)")
+
+
+def summarize_words(entries: Iterable[dict]) -> None:
+    """Print the rows that begin the table of a run over words."""
+    for title, count in count_words(entries).items():
+        if count or "characters" not in title:
+            row(title, count)
 
 
 def summarize_faults(remarks: Iterable[Remark], pairs: Pairs, numbers: list[range] | None) -> None:

@@ -18,27 +18,22 @@ from converting import (
     make_parser,
     parse,
     parse_numbers,
-    relative_name,
     report,
-    row,
     some,
     summarize_faults,
+    summarize_words,
     write_json,
 )
 from tqdm import tqdm
 
 from mmtextplug import launch
 from mmtextplug.datasets import icdar, word_lines
-from mmtextplug.datasets.icdar import Pairs, Remark
+from mmtextplug.datasets.icdar import Pairs
+from mmtextplug.datasets.instances import Remark
+from mmtextplug.datasets.preparers.frame import METAINFO, photo_entry
 from mmtextplug.photos import SUFFIXES
 
 __all__ = ["convert", "main", "parse_numbers"]
-
-METAINFO = {
-    "dataset_type": "TextDetDataset",
-    "task_name": "textdet",
-    "category": [{"id": 0, "name": "text"}],
-}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -72,24 +67,12 @@ def read_pair(
     image: Path, annotation: Path, format_name: str, root: Path
 ) -> tuple[dict | None, list[Remark]]:
     """The entry of ``data_list`` of a photo, None if it is of no use; and what was found."""
-    try:
-        height, width = icdar.image_size(image)
-    except ValueError as error:
-        return None, [Remark(str(image), f"photo {error}", "replace or remove it")]
-    content = icdar.read_annotation(annotation, format_name, (height, width))
-    if not content.usable:
-        # Its words would pass for background.
-        remark = Remark(
-            str(annotation), "photo left out, no word of it can be read", "correct its lines"
-        )
-        return None, [*content.remarks, remark]
-    entry = {
-        "img_path": relative_name(image, root),
-        "height": height,
-        "width": width,
-        "instances": content.instances,
-    }
-    return entry, content.remarks
+    return photo_entry(
+        image,
+        root,
+        str(annotation),
+        lambda size: icdar.read_annotation(annotation, format_name, size, unique=True),
+    )
 
 
 def convert(args: argparse.Namespace) -> None:
@@ -130,11 +113,7 @@ def summarize(
     entries: list[dict], remarks: list[Remark], pairs: Pairs, numbers: list[range] | None
 ) -> None:
     """Print the table that ends a run."""
-    words = [word for entry in entries for word in entry["instances"]]
-    row("photos", len(entries))
-    row("  without words", sum(not entry["instances"] for entry in entries))
-    row("words", len(words))
-    row("  ignored", sum(word["ignore"] for word in words))
+    summarize_words(entries)
     summarize_faults(remarks, pairs, numbers)
 
 

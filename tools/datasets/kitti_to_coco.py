@@ -27,7 +27,6 @@ from converting import (
     list_files,
     make_parser,
     parse,
-    relative_name,
     report,
     row,
     summarize_faults,
@@ -36,8 +35,10 @@ from converting import (
 from tqdm import tqdm
 
 from mmtextplug import launch
-from mmtextplug.datasets.icdar import Remark, image_size, pair_files
+from mmtextplug.datasets.icdar import image_size, pair_files
+from mmtextplug.datasets.instances import Remark
 from mmtextplug.datasets.kitti import CATEGORIES, coco_annotations, read_labels
+from mmtextplug.datasets.preparers.frame import relative_name
 from mmtextplug.photos import SUFFIXES
 
 

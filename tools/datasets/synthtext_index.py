@@ -7,7 +7,8 @@ Example:
 
 Words are matched with their characters; what is wrong with the annotations is repaired where that
 is certain, else left out, and counted in the table at the end. Reading the 858,750 images of the
-original takes some minutes and about 4 GB of memory; the index has 1.3 GB. Without --check-images
+original takes some minutes and about 4 GB of memory; the index has 1.3 GB. It remembers where
+IMAGES_FOLDER is, from its own folder: move both together, or run this again. Without --check-images
 the sizes of images are unknown, and boxes beyond their right or bottom borders are not found.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,11 +25,13 @@ from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from mmtextplug import launch
+from mmtextplug.datasets.synthtext import SynthTextIndex
 from mmtextplug.datasets.synthtext_gt import GroundTruth, read_gt_mat
 from mmtextplug.datasets.synthtext_index import (
     MANIFEST,
     Chunk,
     check_target,
+    remember_images,
     write_index,
 )
 from mmtextplug.datasets.synthtext_repair import FAULTS, clean
@@ -69,9 +72,9 @@ def read_size(path: Path) -> tuple[int, int] | str:
         return UNREADABLE
 
 
-def check_folder(truth: GroundTruth, folder: Path) -> None:
+def check_folder(names: Sequence[str], folder: Path) -> None:
     """Raise a FileNotFoundError if this cannot be the folder of the images."""
-    names = [name for name in truth.names if name]
+    names = [name for name in names if name]
     some = names[:: max(len(names) // 20, 1)]
     if not any((folder / name).is_file() for name in some):
         example = f", such as {some[0]}" if some else ""
@@ -112,7 +115,7 @@ def convert(args: argparse.Namespace) -> dict:
             bar.update()
 
         truth = read_gt_mat(args.gt_mat, progress)
-    check_folder(truth, args.images)
+    check_folder(truth.names, args.images)
     faults: Counter[str] = Counter()
     return write_index(
         args.out,
@@ -126,6 +129,7 @@ def convert(args: argparse.Namespace) -> dict:
             "images_checked": args.check_images,
         },
         faults=faults,
+        images=args.images,
     )
 
 
@@ -143,8 +147,8 @@ def summarize(manifest: dict, out: Path) -> None:
         print("right and bottom borders not checked; --check-images does")
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     there = check_target(args.out, args.overwrite)
     if there is None:
         summarize(convert(args), args.out)
@@ -157,6 +161,11 @@ def main() -> None:
             f"{args.out / MANIFEST}: the index there is of another file or other options; "
             "replace it with --overwrite, or name another --out"
         )
+    index = SynthTextIndex(args.out)
+    some = range(0, len(index), max(len(index) // 20, 1))
+    check_folder([index.read(image)["img_path"] for image in some], args.images)
+    if remember_images(args.out, args.images):
+        print(f"{args.out}: its images are in {args.images}, as {MANIFEST} says now")
     print(f"{args.out}: nothing to do, the index of {there['counts']['images']:,} images is there")
 
 
