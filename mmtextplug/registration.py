@@ -79,6 +79,10 @@ COMPONENTS = (
         "db.postprocessor", "MODELS", ("DifferentiableBinarizationPostprocessor",), _MMOCR_MODEL
     ),
     Component("evaluation.grouped_voc", "METRICS", ("GroupedVOCMetric",), _MMDET_METRIC),
+    Component(
+        "evaluation.protocol_metrics", "METRICS", ("CLEvalMetric", "DetEvalMetric", "TIoUMetric")
+    ),
+    Component("evaluation.text_metrics", "METRICS", ("HmeanMetric",)),
     Component("mining.assigner", "TASK_UTILS", ("RegionAwareMaxIoUAssigner",), _MMDET_MODEL),
     Component("mining.ohem_sampler", "TASK_UTILS", ("RoIOHEMSampler",), _MMDET_MODEL),
     Component(
