@@ -40,3 +40,35 @@ def python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture
+def painted_network(monkeypatch: pytest.MonkeyPatch) -> type:
+    """In the place of any CRAFT: its region and affinity scores are the red and the green channel
+    of a photo, at half the size. ``calls`` counts the photos."""
+    import cv2
+    import numpy as np
+    import torch
+    from mmengine.structures import PixelData
+    from mmocr.structures import TextDetDataSample
+
+    from mmtextplug.craft import weights
+    from mmtextplug.inference import TextDetector
+
+    class Painted:
+        calls = 0
+
+        def samples(self, images: list) -> list:
+            (image,) = images
+            Painted.calls += 1
+            half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            shapes = dict(img_shape=image.shape[:2], scale_factor=(1.0, 1.0))
+            sample = TextDetDataSample(metainfo=shapes)
+            maps = np.stack([half[..., 2], half[..., 1]]).astype(np.float32) / 255
+            sample.pred_score_maps = PixelData(data=torch.from_numpy(maps))
+            return [sample]
+
+    monkeypatch.setattr(TextDetector, "from_config", lambda *_, **__: Painted())
+    # Nor need the official weights be installed.
+    monkeypatch.setattr(weights, "official_weights", lambda: Path(__file__))
+    return Painted

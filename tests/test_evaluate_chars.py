@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from pathlib import Path
 from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
-import torch
-from mmengine.structures import PixelData
-from mmocr.structures import TextDetDataSample
 
 from mmtextplug.datasets.annotations import Word
 
@@ -110,27 +108,9 @@ def test_empty_pages(tool):
 # --- the tool ------------------------------------------------------------------------------------
 
 
-class Painted:
-    """Its scores are the red and the green channel of a photo, at half the size."""
-
-    calls = 0
-
-    def samples(self, images):
-        (image,) = images
-        Painted.calls += 1
-        half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        shapes = dict(img_shape=image.shape[:2], scale_factor=(1.0, 1.0))
-        sample = TextDetDataSample(metainfo=shapes)
-        maps = np.stack([half[..., 2], half[..., 1]]).astype(np.float32) / 255
-        sample.pred_score_maps = PixelData(data=torch.from_numpy(maps))
-        return [sample]
-
-
 @pytest.fixture
-def annotated(tmp_path: Path, tool, monkeypatch) -> Path:
+def annotated(tmp_path: Path, tool, painted_network) -> Path:
     """A photo of a word of three and, alone and weak, one of one character; and an empty one."""
-    Painted.calls = 0
-    monkeypatch.setattr(tool.TextDetector, "from_config", lambda *_, **__: Painted())
     y, x = np.mgrid[:120, :200]
 
     def hill(cx, cy, height):
@@ -159,7 +139,7 @@ def annotated(tmp_path: Path, tool, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_photos_are_read_compared_drawn_and_kept(tool, annotated, capsys):
+def test_photos_are_read_compared_drawn_and_kept(tool, annotated, painted_network, capsys):
     arguments = [str(annotated / "words.json"), "--images", str(annotated)]
     arguments += ["--cache", str(annotated / "maps"), "--link-threshold", "0.1"]
     arguments += ["--out", str(annotated / "out"), "--isolated-threshold", "0.5"]
@@ -176,7 +156,7 @@ def test_photos_are_read_compared_drawn_and_kept(tool, annotated, capsys):
     # The single one has link pixels of its own, up to 0.2.
     assert lenient == {**strict, "isolated_threshold": 0.5}
 
-    assert Painted.calls == 2
+    assert painted_network.calls == 2
     picture = cv2.imread(str(annotated / "out" / "deep" / "a.png"))
     assert picture.shape == (720, 1200, 3)
     for colour in (tool.REAL_COLOUR, tool.FOUND_COLOUR):
@@ -186,24 +166,24 @@ def test_photos_are_read_compared_drawn_and_kept(tool, annotated, capsys):
     # Now from the folder; with links from 0.5 on, the weak character has none.
     arguments[arguments.index("0.1")] = "0.5"
     tool.main(arguments)
-    assert Painted.calls == 2
+    assert painted_network.calls == 2
     strict, lenient = json.loads((annotated / "out" / "results.json").read_text())["results"]
     assert (strict["single chars right"], lenient["single chars right"]) == (0, 1)
     assert lenient["chars_matched"] == 4
     # Other photos, or other settings of the network, are looked at again.
     tool.main([*arguments, "--long-side", "64"])
-    assert Painted.calls == 4
+    assert painted_network.calls == 4
     tool.main([*arguments[:-2], "--long-side", "64", "--polygons"])
-    assert Painted.calls == 4
+    assert painted_network.calls == 4
 
 
-def test_maps_come_back_as_they_were_kept(tool, annotated):
+def test_maps_come_back_as_they_were_kept(tool, annotated, painted_network):
     args = tool.parse_args([str(annotated / "words.json"), "--images", str(annotated)])
     path = annotated / "deep" / "a.png"
     fresh = tool.MapSource(args)(path, "deep/a.png")
     args.cache = annotated / "maps"
     kept = [tool.MapSource(args)(path, "deep/a.png") for _ in range(2)]
-    assert Painted.calls == 2
+    assert painted_network.calls == 2
     for maps in kept:
         assert (maps.img_shape, maps.scale_factor) == ((120, 200), (1.0, 1.0))
         assert maps.scores.dtype == np.float16
@@ -214,7 +194,37 @@ def test_maps_come_back_as_they_were_kept(tool, annotated):
     assert tool.MapSource(args)(path, "deep/a.png").img_shape == (120, 220)
 
 
-@pytest.mark.parametrize("content", ["cut off", "of others"])
+def test_maps_of_another_network_are_made_anew(tool, annotated, painted_network, tmp_path):
+    args = tool.parse_args([str(annotated / "words.json"), "--images", str(annotated)])
+    args.cache, args.checkpoint = annotated / "maps", tmp_path / "weights.pth"
+    config = tmp_path / "craft.py"
+
+    def calls() -> int:
+        tool.MapSource(args)(annotated / "deep" / "a.png", "deep/a.png")
+        return painted_network.calls
+
+    args.checkpoint.write_bytes(b"one")
+    assert [calls(), calls()] == [1, 1]
+    args.checkpoint.write_bytes(b"two")
+    os.utime(args.checkpoint, (1, 1))  # of the same size
+    assert [calls(), calls()] == [2, 2]
+    head = "dict(postprocessor=dict(type='CRAFTPostprocessor', low_text={}))"
+    text = "default_scope = 'mmocr'\ntest_pipeline = [dict(type='PackCharInputs')]\n"
+    text += f"model = dict(type='CRAFT', det_head={head})\n"
+    args.config = str(config)
+    config.write_text(text.format(0.4))
+    assert calls() == 3
+    # What comes after the network makes no other maps, the network does.
+    config.write_text(text.format(0.5))
+    assert calls() == 3
+    config.write_text(text.format(0.5) + "model['frozen'] = True\n")
+    assert calls() == 4
+    args.checkpoint = tmp_path / "none.pth"
+    with pytest.raises(FileNotFoundError, match=r"none\.pth: no such file"):
+        tool.MapSource(args)
+
+
+@pytest.mark.parametrize("content", ["cut off", "of others", "empty"])
 def test_a_cache_that_is_none_is_named(tool, annotated, content):
     args = tool.parse_args([str(annotated / "words.json"), "--images", str(annotated)])
     args.cache = annotated / "maps"
@@ -222,6 +232,8 @@ def test_a_cache_that_is_none_is_named(tool, annotated, content):
     file.parent.mkdir(parents=True)
     if content == "cut off":
         file.write_bytes(b"PK")
+    elif content == "empty":
+        file.write_bytes(b"")
     else:
         np.savez(file, maps=np.zeros(3))
     with pytest.raises(ValueError, match=r"a\.npz: damaged, or not written by this tool"):
@@ -230,7 +242,8 @@ def test_a_cache_that_is_none_is_named(tool, annotated, content):
 
 def test_misuse_is_told(tool, annotated, tmp_path):
     config = tmp_path / "dbnet.py"
-    config.write_text('model = dict(det_head=dict(postprocessor=dict(type="DBPostprocessor")))')
+    head = 'dict(postprocessor=dict(type="DBPostprocessor"))'
+    config.write_text(f'default_scope = "mmocr"\nmodel = dict(det_head={head})')
     arguments = [str(annotated / "words.json"), "--images", str(annotated)]
     with pytest.raises(ValueError, match=r"dbnet\.py: no CRAFTPostprocessor"):
         tool.main([*arguments, "--config", str(config)])

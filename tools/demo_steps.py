@@ -38,7 +38,7 @@ def condense(line: str) -> str | None:
         fields = (f"  loss {loss[1]}" if loss else "", f"  {eta[1]} left" if eta else "")
         return f"iteration {number:>{len(total)}}/{total}{fields[0]}{fields[1]}"
     found = {
-        name: re.search(rf"{name}:\s*([\d.]+)", rest) for name in ("precision", "recall", "hmean")
+        name: re.search(rf"/{name}:\s*([\d.]+)", rest) for name in ("precision", "recall", "hmean")
     }
     if all(found.values()):
         scores = ", ".join(f"{name} {float(value[1]):.3f}" for name, value in found.items())

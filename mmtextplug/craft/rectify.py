@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from mmtextplug.craft.band import Band, extent, norm, steps
-from mmtextplug.datasets.icdar import turn_clockwise
+from mmtextplug.datasets.instances import turn_clockwise
 
 VERTICAL = 2.0
 """A word of two or more characters that is higher than this times its width reads downwards (the
@@ -106,8 +106,9 @@ def word_band(
 
     Args:
         polygon (np.ndarray): ``(k, 2)``, from its first character's top left along the top; turned
-            if it is not clockwise (see `mmtextplug.datasets.icdar.turn_clockwise`). Outlines that
-            are no band count as the smallest rectangle around them, read in their own direction.
+            if it is not clockwise (see `mmtextplug.datasets.instances.turn_clockwise`). Outlines
+            that are no band count as the smallest rectangle around them, read in their own
+            direction.
         length (int, optional): Number of characters; a single one is never vertical.
         vertical (float): A word higher than this times its width reads downwards.
         rectangle (bool): False gives outlines that are no band none, not that of a rectangle.

@@ -127,7 +127,8 @@ def test_quads_equal_opencv_homographies(quad, width, height, shares):
     points = np.concatenate([shares * size - 0.5, corners(size)])
     matrix = cv2.getPerspectiveTransform(corners(size).astype(np.float32), quad.astype(np.float32))
     want = cv2.perspectiveTransform(points[None], matrix)[0]
-    assert_allclose(band.to_image(points, size), want, atol=1e-5 * np.ptp(quad, axis=0).max())
+    # OpenCV takes corners of single precision, which slivers make much of.
+    assert_allclose(band.to_image(points, size), want, atol=1e-4 * np.ptp(quad, axis=0).max())
     assert_allclose(band.to_image(corners(size), size), quad, atol=1e-9)
 
 

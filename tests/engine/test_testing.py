@@ -155,13 +155,35 @@ def test_training_starts_from_what_fits_without_amp_on_a_cpu(data: Path, tmp_pat
 )
 def test_two_processes_test_alike(data: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path, data, iters=2)
+    # Thresholds at which a network that has learnt nothing takes each picture for one word.
+    config.write_text(
+        config.read_text()
+        + "model['det_head']['postprocessor'] = dict(text_threshold=-9, low_text=-9)\n"
+        + "test_evaluator = [dict(type='HmeanMetric', match_iou_thr=0.001, breakdown=True), "
+        + "dict(type='DetEvalMetric', area_recall=0.01, area_precision=0.001), "
+        + "dict(type='CLEvalMetric', polygons=True, area_precision=0.001), "
+        + "dict(type='TIoUMetric', match_iou_thr=0.001)]\n"
+    )
+    torch.manual_seed(1)
     torch.save(make_model(config).state_dict(), tmp_path / "weights.pth")
-    command = [str(ROOT / "tools/dist_test.sh"), str(config), str(tmp_path / "weights.pth"), "2"]
+    arguments = [str(config), str(tmp_path / "weights.pth")]
+    command = [str(ROOT / "tools/dist_test.sh"), *arguments, "2"]
     command += ["--work-dir", str(tmp_path / "out"), "--save-preds"]
     done = run(command, env={**ENV, "PORT": free_port()})
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[-9000:]
     predictions = pickle.loads((tmp_path / "out" / "weights_predictions.pkl").read_bytes())
     assert len({sample["img_path"] for sample in predictions}) == len(predictions) == 3
+    tool = [sys.executable, str(ROOT / "tools/test.py"), *arguments]
+    done = run([*tool, "--work-dir", str(tmp_path / "alone")])
+    assert done.returncode == 0, done.stderr[-2000:]
+    two, one = (
+        json.loads(next((tmp_path / folder).glob("*/*.json")).read_text())
+        for folder in ("out", "alone")
+    )
+    kinds = ("icdar", "deteval", "cleval", "tiou")
+    names = [f"{kind}/{rate}" for kind in kinds for rate in ("precision", "recall", "hmean")]
+    assert {name: one[name] for name in names} == pytest.approx({name: two[name] for name in names})
+    assert sum(one[name] > 0 for name in names) >= 6
 
 
 @pytest.mark.parametrize(

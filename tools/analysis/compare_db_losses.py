@@ -106,10 +106,7 @@ def training(args: argparse.Namespace, loss: str, seed: int) -> Config:
                 sampler=dict(type="DefaultSampler", shuffle=False),
                 dataset=photos,
             ),
-            val_evaluator=dict(
-                type="HmeanIOUMetric",
-                pred_score_thrs=dict(start=_SCORE, stop=_SCORE + 0.05, step=0.1),
-            ),
+            val_evaluator=dict(type="HmeanMetric", score_thr=_SCORE),
             optim_wrapper=dict(
                 type="OptimWrapper",
                 optimizer=dict(type="AdamW", lr=1e-3, weight_decay=1e-4),

@@ -21,113 +21,28 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from io import BytesIO
 from pathlib import Path
-from zipfile import BadZipFile
 
 import cv2
 import numpy as np
 import shapely
 import torch
 from evaluate_char_split import LEAST_IOU, overlaps
-from mmengine.config import Config
 from mmengine.registry import MODELS
 from rich.console import Console
 from rich.table import Table
+from score_map_cache import MapSource, add_network_options, craft_postprocessor, read_photo
 from tqdm import tqdm
 
 from mmtextplug import launch
 from mmtextplug.datasets.annotations import Word, read_word
 from mmtextplug.datasets.char_text import CharTextDataset
 from mmtextplug.files import write_atomically
-from mmtextplug.inference import OFFICIAL, TextDetector
 from mmtextplug.visualization.draw import draw_chars, draw_words
-
-# isort: split
-from mmocr.structures import TextDetDataSample  # mmtextplug lifts MMOCR's version ceilings first
 
 REAL_COLOUR, FOUND_COLOUR = (0, 200, 0), (0, 140, 255)
 LEAST_PICTURE = 1200
 """Pixels: smaller photos are enlarged before they are drawn on."""
-
-
-@dataclass(frozen=True)
-class Maps:
-    """What the network says of a photo.
-
-    Attributes:
-        scores: ``(2, h, w)`` or ``(3, h, w)`` float16.
-        img_shape: (height, width) of the network's input.
-        scale_factor: (x, y): pixels of the input for each of the photo.
-    """
-
-    scores: np.ndarray
-    img_shape: tuple[int, int]
-    scale_factor: tuple[float, float]
-
-    def sample(self) -> TextDetDataSample:
-        """A data sample of the photo without predictions."""
-        rows, columns = self.scores.shape[1:]
-        # The maps' stride is a power of two; their last cells may stick out of the input.
-        stride = 2 ** round(math.log2(max(self.img_shape) / max(rows, columns)))
-        shapes = dict(img_shape=self.img_shape, batch_input_shape=(stride * rows, stride * columns))
-        return TextDetDataSample(metainfo=dict(scale_factor=self.scale_factor, **shapes))
-
-
-class MapSource:
-    """Score maps of photos, from a folder if they are there, else from the network."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
-        self.settings = {
-            "config": args.config or "official",
-            "checkpoint": args.checkpoint or "official",
-            "long_side": args.long_side,
-            "magnification": args.magnification,
-        }
-
-    @cached_property
-    def detector(self) -> TextDetector:
-        args = self.args
-        sizes = dict(long_side=args.long_side, magnification=args.magnification)
-        config = args.config or Config(OFFICIAL)
-        return TextDetector.from_config(config, args.checkpoint, device=args.device, **sizes)
-
-    def __call__(self, path: Path, name: str) -> Maps:
-        """The maps of the photo at ``path``; ``name`` is its file in the folder."""
-        stat = path.stat()
-        key = json.dumps({**self.settings, "photo": [str(path), stat.st_size, stat.st_mtime_ns]})
-        file = self.args.cache and (self.args.cache / name).with_suffix(".npz")
-        if file and file.exists():
-            try:
-                with np.load(file) as kept:
-                    if str(kept["key"]) == key:
-                        shapes = kept["img_shape"].tolist(), kept["scale_factor"].tolist()
-                        return Maps(kept["scores"], *map(tuple, shapes))
-            except (KeyError, ValueError, BadZipFile) as error:
-                raise ValueError(
-                    f"{file}: damaged, or not written by this tool: remove it, or choose another "
-                    "--cache"
-                ) from error
-        (sample,) = self.detector.samples([read_photo(path)])
-        scores = sample.pred_score_maps.data.cpu().numpy().astype(np.float16)
-        maps = Maps(scores, tuple(sample.img_shape[:2]), tuple(map(float, sample.scale_factor)))
-        if file:
-            data = BytesIO()
-            np.savez_compressed(data, key=key, **vars(maps))
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, data.getvalue())
-        return maps
-
-
-def read_photo(path: Path) -> np.ndarray:
-    """``(H, W, 3)`` BGR as it was annotated: not turned by its EXIF orientation."""
-    photo = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if photo is None:
-        raise ValueError(f"{path}: image file cannot be read")
-    return photo
 
 
 def match(iou: np.ndarray) -> list[tuple[int, int]]:
@@ -228,10 +143,7 @@ def picture(
 
 def postprocessors(args: argparse.Namespace) -> list:
     """One for each isolated threshold, with the thresholds of the config or of the arguments."""
-    config = Config.fromfile(args.config) if args.config else Config(OFFICIAL)
-    settings = dict(config.model.get("det_head", {}).get("postprocessor", {}))
-    if settings.get("type") != "CRAFTPostprocessor":
-        raise ValueError(f"{args.config}: no CRAFTPostprocessor, and no characters without it")
+    settings = craft_postprocessor(args)
     for name in ("text_threshold", "link_threshold", "low_text"):
         if getattr(args, name) is not None:
             settings[name] = getattr(args, name)
@@ -249,9 +161,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("annotation", type=Path, metavar="ANN_JSON", help="MMOCR's, with chars")
     parser.add_argument("--images", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--config", help="config file; default: the official CRAFT")
-    parser.add_argument("--checkpoint", help="checkpoint file; default: the official weights")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="keep the score maps there")
+    add_network_options(parser)
     parser.add_argument("--text-threshold", type=float, metavar="T", help="least peak of a word")
     parser.add_argument("--link-threshold", type=float, metavar="T", help="links characters above")
     parser.add_argument("--low-text", type=float, metavar="T", help="text is above it")
@@ -264,10 +174,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="also with single characters from these peaks on",
     )
     parser.add_argument("--polygons", action="store_true", help="outlines that follow curved words")
-    parser.add_argument("--long-side", type=int, metavar="PX", help="limit of the network's input")
-    parser.add_argument("--magnification", type=float, metavar="R", help="enlarges photos before")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the network")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write results.json and a picture of each photo"
     )
@@ -286,7 +192,7 @@ def main(argv: list[str] | None = None) -> None:
         data_prefix=dict(img_path=str(args.images)),
         test_mode=True,
     )
-    source, posts = MapSource(args), postprocessors(args)
+    posts, source = postprocessors(args), MapSource(args)
     counts = [Counter() for _ in posts]
     for index in tqdm(range(len(dataset)), unit="photo", file=sys.stderr):
         data = dataset.get_data_info(index)
