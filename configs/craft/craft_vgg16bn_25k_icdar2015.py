@@ -4,28 +4,21 @@
 # 8 GPUs with 6 images each: one of SynthText to five of ICDAR 2015, as the public trainers read
 # the paper's "SynthText is used at a rate of 1:5".
 #
-# Data: SynthText as in the strong stage; ICDAR 2015's training photos by
-#   python tools/datasets/icdar_to_json.py --images data/icdar2015/train_images \
-#       --annotations data/icdar2015/train_gts --out data/icdar2015/train.json --numbers 1-900 \
-#       --root data/icdar2015
-# and the same with `--numbers 901-1000` and `val.json` to choose checkpoints and thresholds by.
-_base_ = ["craft_vgg16bn_50k_synthtext.py"]
+# Data: SynthText as in the strong stage; ICDAR 2015's training photos 1 to 900, and 901 to 1000 to
+# choose checkpoints and thresholds by, as configs/_base_/datasets/icdar2015.py says.
+_base_ = ["craft_vgg16bn_50k_synthtext.py", "../_base_/datasets/icdar2015.py"]
 
 load_from = "work_dirs/craft_vgg16bn_50k_synthtext/iter_50000.pth"
 max_iters = 25_000
-data_root = "data/icdar2015"
 
-with_chars = {{_base_.train_dataloader.dataset.dataset}}
+with_chars = _base_.train_dataloader.dataset.dataset
 words_only = dict(
-    type="CharTextDataset",
-    data_root=data_root,
-    ann_file="train.json",
-    data_prefix=dict(img_path=""),
+    _base_.icdar2015_textdet_train900,
     pipeline=[
         dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),
         dict(type="LoadCharAnnotations"),
         dict(type="RandomTextWarp", size=768, scale=(1.0, 4.0), rotation=20, perspective=0.03),
-        {{_base_.colour}},
+        _base_.colour,
         dict(type="PackCharInputs"),
     ],
 )
@@ -47,12 +40,8 @@ test_pipeline = [
     dict(type="LoadCharAnnotations"),
     dict(type="PackCharInputs"),
 ]
-val_dataloader = dict(
-    dataset=dict(data_root=data_root, ann_file="val.json", pipeline=test_pipeline)
-)
-test_dataloader = dict(
-    dataset=dict(data_root=data_root, ann_file="textdet_test.json", pipeline=test_pipeline)
-)
+val_dataloader = dict(dataset=dict(_base_.icdar2015_textdet_val, pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(_base_.icdar2015_textdet_test, pipeline=test_pipeline))
 model = dict(
     backbone=dict(init_cfg=None),  # all weights come from load_from
     det_head=dict(

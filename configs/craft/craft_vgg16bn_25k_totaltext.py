@@ -3,13 +3,9 @@
 # It starts from the strong stage, or from the official weights (load_from).
 #
 # Data: SynthText as in the strong stage; Total-Text's photos and polygons by
-#   python tools/datasets/icdar_to_json.py --format polygon --images data/totaltext/Images/Train \
-#       --annotations data/totaltext/txts/Train --out data/totaltext/train.json \
-#       --root data/totaltext
-# and the same for Test. Text files hold x1,y1,...,xn,yn,transcription a line.
-_base_ = ["craft_vgg16bn_25k_icdar2015.py"]
+#   python tools/datasets/prepare.py totaltext data/totaltext
+_base_ = ["craft_vgg16bn_25k_icdar2015.py", "../_base_/datasets/totaltext.py"]
 
-data_root = "data/totaltext"
 test_pipeline = [
     dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),
     dict(type="ResizeLongSide", long_side=1280, magnification=1.5),
@@ -17,17 +13,9 @@ test_pipeline = [
     dict(type="PackCharInputs"),
 ]
 # In lists nothing is merged: the second dataset is written out.
-words_only = dict(
-    type="CharTextDataset",
-    data_root=data_root,
-    ann_file="train.json",
-    data_prefix=dict(img_path=""),
-    pipeline={{_base_.words_only.pipeline}},
-)
-train_dataloader = dict(dataset=dict(dataset=dict(datasets=[{{_base_.with_chars}}, words_only])))
-val_dataloader = dict(
-    dataset=dict(data_root=data_root, ann_file="test.json", pipeline=test_pipeline)
-)
+words_only = dict(_base_.totaltext_textdet_train, pipeline=_base_.words_only.pipeline)
+train_dataloader = dict(dataset=dict(dataset=dict(datasets=[_base_.with_chars, words_only])))
+val_dataloader = dict(dataset=dict(_base_.totaltext_textdet_test, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 model = dict(
     det_head=dict(

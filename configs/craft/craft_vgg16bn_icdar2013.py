@@ -1,11 +1,7 @@
 # The CRAFT paper's test settings for ICDAR 2013: longer side 960 px and link threshold 0.2; the
 # author named no others, so the other two are those of ICDAR 2015.
-# Data: the 233 test images and their annotation, as MMOCR's
-# `tools/dataset_converters/prepare_dataset.py icdar2013 --task textdet` leaves them. The paper
-# counts by DetEval, this metric by IoU: its numbers are lower.
-_base_ = ["craft_vgg16bn_general.py"]
-
-data_root = "data/icdar2013"
+# The paper counts by DetEval; by IoU numbers are lower.
+_base_ = ["craft_vgg16bn_general.py", "../_base_/datasets/icdar2013.py"]
 
 model = dict(
     det_head=dict(
@@ -18,4 +14,5 @@ test_pipeline = [
     dict(type="LoadCharAnnotations"),
     dict(type="PackCharInputs"),
 ]
-test_dataloader = dict(dataset=dict(data_root=data_root, pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(_base_.icdar2013_textdet_test, pipeline=test_pipeline))
+test_evaluator = [dict(type="HmeanMetric"), dict(type="DetEvalMetric")]

@@ -3,14 +3,14 @@
 # or at which rate. It starts from the strong stage (craft_vgg16bn_50k_synthtext.py), or from the
 # official weights: --cfg-options load_from=craft_mlt_25k.pth
 #
-# Data: CTW1500 as MMOCR's `tools/dataset_converters/prepare_dataset.py ctw1500 --task textdet`
-# leaves it, or any JSON whose instances are lines; characters are not needed. For MSRA-TD500:
+# Data: CTW1500, or any JSON whose instances are lines; characters are not needed:
+#   python tools/datasets/prepare.py ctw1500 data/ctw1500
+# For MSRA-TD500, prepared likewise:
 #   --cfg-options train_dataloader.dataset.dataset.data_root=data/msra_td500
-_base_ = ["craft_vgg16bn_50k_synthtext.py"]
+_base_ = ["craft_vgg16bn_50k_synthtext.py", "../_base_/datasets/ctw1500.py"]
 
 load_from = "work_dirs/craft_vgg16bn_50k_synthtext/iter_50000.pth"
 max_iters = 10_000
-data_root = "data/ctw1500"
 
 model = dict(
     frozen=True,
@@ -25,18 +25,15 @@ model = dict(
 train_dataloader = dict(
     dataset=dict(
         dataset=dict(
+            _base_.ctw1500_textdet_train,
             _delete_=True,
-            type="CharTextDataset",
-            data_root=data_root,
-            ann_file="textdet_train.json",
-            data_prefix=dict(img_path=""),
             pipeline=[
                 dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),
                 dict(type="LoadCharAnnotations", with_chars=False),
                 dict(
                     type="RandomTextWarp", size=768, scale=(1.0, 2.5), rotation=20, perspective=0.03
                 ),
-                {{_base_.colour}},
+                _base_.colour,
                 dict(type="PackCharInputs"),
             ],
         )
@@ -44,7 +41,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     dataset=dict(
-        data_root=data_root,
+        _base_.ctw1500_textdet_test,
         pipeline=[
             dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),
             dict(type="ResizeLongSide", long_side=1024, magnification=1.5),

@@ -1,5 +1,5 @@
 # CTW1500: curved lines of text, 14 corners each; test images 1024 pixels high.
-_base_ = ["mmocr::textdet/_base_/datasets/ctw1500.py", "loaders.py"]
+_base_ = ["../../_base_/datasets/ctw1500.py", "loaders.py"]
 
 resized = [
     dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),

@@ -1,5 +1,5 @@
 # Total-Text: curved words, polygons of any number of corners; test images 800 pixels high.
-_base_ = ["mmocr::textdet/_base_/datasets/totaltext.py", "loaders.py"]
+_base_ = ["../../_base_/datasets/totaltext.py", "loaders.py"]
 
 resized = [
     dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),
