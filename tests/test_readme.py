@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
+import runpy
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -13,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.evaluator import Evaluator
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 from mmocr.structures import TextDetDataSample
 
 from mmtextplug import launch
 from mmtextplug.datasets.char_text import CharTextDataset
+from mmtextplug.datasets.preparers.sets import SETS
 from mmtextplug.registration import COMPONENTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,15 +43,15 @@ def commands() -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("tool", sorted(commands()))
-def test_tools_take_the_options_shown(tool: str) -> None:
-    help_text = subprocess.run(
-        [sys.executable, str(ROOT / tool), "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    ).stdout
-    assert commands()[tool] <= set(re.findall(r"--[\w-]+", help_text))
+def test_tools_take_the_options_shown(tool: str, monkeypatch, capsys) -> None:
+    # In this process, which has imported everything already.
+    path = ROOT / tool
+    monkeypatch.syspath_prepend(str(path.parent))
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert ended.value.code == 0
+    assert commands()[tool] <= set(re.findall(r"--[\w-]+", capsys.readouterr().out))
 
 
 def test_files_named_exist() -> None:
@@ -76,6 +77,27 @@ def test_annotation_example_loads(tmp_path: Path) -> None:
     assert instance["text"] == "ab"
     assert len(instance["chars"]) == 2
     assert json.loads(example)["data_list"][0]["instances"] == [instance]
+
+
+def test_metrics_as_shown() -> None:
+    (shown,) = [block for block in blocks("python") if "CLEvalMetric" in block]
+    namespace: dict = {}
+    exec(shown, namespace)
+    evaluator = Evaluator(namespace["test_evaluator"])
+    word = np.array([0, 0, 30, 0, 30, 10, 0, 10], np.float32)
+    truth = dict(polygons=[word], ignored=np.array([False]), texts=["abc"])
+    sample = dict(gt_instances=truth, pred_instances=dict(polygons=[word], scores=[0.9]))
+    evaluator.process(data_samples=[sample])
+    metrics = evaluator.evaluate(1)
+    assert {name: metrics[f"{name}/hmean"] for name in ("icdar", "deteval", "cleval", "tiou")} == {
+        "icdar": 1, "deteval": 1, "cleval": 1, "tiou": 1
+    }  # fmt: skip
+
+
+def test_datasets_listed_are_those_that_can_be_prepared() -> None:
+    rows = re.findall(r"^\|[^|]*\| (`.*`) \|[^|]*\|$", README, re.M)
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert listed == {*SETS, "synthtext"}
 
 
 def test_hard_example_mining_as_shown(tmp_path: Path) -> None:
