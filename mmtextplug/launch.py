@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -232,6 +233,7 @@ def run(main: Callable[[], int | None]) -> None:
     """
     try:
         status = main()
+        _leave_process_group()
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
@@ -243,6 +245,20 @@ def run(main: Callable[[], int | None]) -> None:
         print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
         status = 1
     sys.exit(status or 0)
+
+
+def _leave_process_group() -> None:
+    """End the process group that this process has joined, if it has, before the interpreter ends.
+
+    A thread of gloo's that still lets go of the tensors of the last exchange needs the interpreter
+    lock for that; where it asks for it too late, the process aborts although all its work is done.
+    Destroying the group does not end those threads: DDP keeps it alive.
+    """
+    import torch.distributed
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+        time.sleep(0.5)  # the lock is free; what the threads do with it takes microseconds
 
 
 def _without_traceback(text: str) -> str:

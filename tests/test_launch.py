@@ -373,6 +373,29 @@ def test_success_and_a_status_of_ones_own(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
+    ("main", "expected"),
+    [
+        (lambda: None, ["done", "group left", "lock given up"]),
+        (raising(ValueError("others may still wait for this process")), []),
+    ],
+)
+def test_a_process_group_is_left_before_the_interpreter_ends(main, expected, monkeypatch, capsys):
+    happened = []
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr(
+        "torch.distributed.destroy_process_group", lambda: happened.append("group left")
+    )
+    monkeypatch.setattr(launch.time, "sleep", lambda seconds: happened.append("lock given up"))
+
+    def tool():
+        main()
+        happened.append("done")
+
+    status_of(tool, monkeypatch, capsys)
+    assert happened == expected
+
+
+@pytest.mark.parametrize(
     ("error", "text"),
     [
         (ValueError("a.json: no usable image"), "a.json: no usable image"),
