@@ -230,7 +230,7 @@ def test_unusable_device_and_config_are_named(checkpoint, tmp_path):
 def test_official_weights_do_not_load_into_another_model(monkeypatch, tmp_path):
     path = tmp_path / "craft.pth"
     torch.save({"module.conv_cls.0.weight": torch.zeros(1)}, path)
-    monkeypatch.setattr("mmtextplug.inference.official_weights", lambda: path)
+    monkeypatch.setattr("mmtextplug.inference.detector.official_weights", lambda: path)
     with pytest.raises(ValueError, match=r"craft\.pth: does not fit this model"):
         TextDetector.from_config(Config(PAINTED))
 

@@ -18,7 +18,10 @@ class LoadCharAnnotations(BaseTransform):
     Words of no use (see `mmtextplug.datasets.annotations.read_word`) are left out. It takes the
     place of MMOCR's ``LoadOCRAnnotations`` and reads the same files.
 
-    Required key: ``instances``. Added keys: ``gt_polygons`` (list of W flat float32 arrays),
+    A sample without ``instances`` stays as it is: MMOCR's inferencers run test pipelines on images
+    that nobody annotated.
+
+    Optional key: ``instances``. Added keys: ``gt_polygons`` (list of W flat float32 arrays),
     ``gt_bboxes`` (W, 4) float32, ``gt_bboxes_labels`` (W,) int64, ``gt_ignored`` (W,) bool,
     ``gt_texts`` (list of str or None), ``gt_chars`` (list of (n, 4, 2) float32 arrays, or None for
     words whose characters are unknown), ``gt_char_confidence`` (W,) float32, how far the
@@ -32,6 +35,8 @@ class LoadCharAnnotations(BaseTransform):
         self.with_chars = with_chars
 
     def transform(self, results: dict) -> dict:
+        if "instances" not in results:
+            return results
         size = results.get("ori_shape")
         words = [word for word, _ in (read_word(i, size) for i in results["instances"]) if word]
         if not self.with_chars:

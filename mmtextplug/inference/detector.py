@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import BaseDataElement
@@ -25,40 +26,8 @@ from mmtextplug.craft.weights import (
     load_refiner_weights,
     official_weights,
 )
-
-OFFICIAL = dict(
-    default_scope="mmocr",
-    model=dict(
-        type="CRAFT",
-        data_preprocessor=dict(
-            type="TextDetDataPreprocessor",
-            mean=[123.675, 116.28, 103.53],
-            std=[58.395, 57.12, 57.375],
-            bgr_to_rgb=True,
-            pad_size_divisor=32,
-        ),
-        backbone=dict(type="CRAFTVGG16BN"),
-        neck=dict(type="CRAFTDecoder", in_channels=[128, 256, 512, 512, 1024]),
-        det_head=dict(
-            type="CRAFTHead",
-            in_channels=32,
-            module_loss=dict(type="CRAFTModuleLoss"),
-            postprocessor=dict(
-                type="CRAFTPostprocessor",
-                text_threshold=0.7,
-                link_threshold=0.4,
-                low_text=0.4,
-                char_shift=0.1,
-            ),
-        ),
-    ),
-    test_pipeline=[
-        dict(type="ResizeLongSide", long_side=1280, magnification=1.5),
-        dict(type="PackCharInputs"),
-    ],
-)
-"""The official CRAFT as a config: what ``craft_vgg16bn_general.py`` says, for installations that
-have no config files."""
+from mmtextplug.inference.runner import BatchRunner, Limits
+from mmtextplug.inference.settings import OFFICIAL, configure
 
 
 @dataclass(frozen=True)
@@ -85,10 +54,12 @@ class TextDetector:
     """A trained text detector with the preparation of images that its config tests it with.
 
     Args:
-        model (nn.Module): An MMOCR text detector with its weights; put into evaluation mode.
+        model (nn.Module): An MMOCR text detector with its weights. It is put into evaluation mode,
+            and at the first image made fast in place (see `TorchNetwork`).
         pipeline (Sequence[dict]): Test transforms after the loading of the image, packing included.
         scope (str): The registry scope that the transforms are built in.
         device (str | torch.device): Where the model runs.
+        limits (Limits): What it may compute in, and how much memory it may take.
     """
 
     def __init__(
@@ -97,8 +68,10 @@ class TextDetector:
         pipeline: Sequence[dict],
         scope: str = "mmocr",
         device: str | torch.device = "cpu",
+        limits: Limits | None = None,
     ) -> None:
         self.model = model.to(device).eval()
+        self.runner = BatchRunner(self.model, limits or Limits())
         with DefaultScope.overwrite_default_scope(scope):
             self.transforms = Compose(list(pipeline))
 
@@ -120,15 +93,10 @@ class TextDetector:
         *,
         refiner: str | Path | None = None,
         device: str | torch.device = "cpu",
-        polygons: bool | None = None,
-        score_maps: bool = False,
-        text_threshold: float | None = None,
-        link_threshold: float | None = None,
-        low_text: float | None = None,
-        isolated_threshold: float | None = None,
-        chars: bool = False,
-        long_side: int | None = None,
-        magnification: float | None = None,
+        precision: str = "auto",
+        compile: bool = False,
+        max_memory: int | None = None,
+        **settings: bool | float | None,
     ) -> TextDetector:
         """A detector from a config of this package, or of another MMOCR text detector.
 
@@ -139,14 +107,23 @@ class TextDetector:
                 instead of words: the published ones or a checkpoint that has one. Default: a
                 config with a ``link_refiner`` has it in its checkpoint.
             device (str | torch.device): Where the model runs.
-            polygons (bool, optional): Outlines that follow curved words, instead of boxes. Default:
-                as the config says; outlines with ``refiner``, as the official code has it.
-            score_maps (bool): Whether DB's maps are wanted, too; CRAFT's are always there.
-            text_threshold, link_threshold, low_text, isolated_threshold (float, optional): See
-                `CRAFTPostprocessor`.
-            chars (bool): Whether to find the characters of each word, too.
-            long_side (int, optional), magnification (float, optional): See `ResizeLongSide`.
-                None leaves what the config says, here and above.
+            precision (str): 'float32', 'bfloat16', 'float16', or 'auto', which measures at the first
+                image what is the fastest here. Lower precision moves some words by a pixel or two.
+            compile (bool): Whether to run the network through ``torch.compile``.
+            max_memory (int, optional): MiB that the network may take for images and features, its
+                parameters aside; a larger image goes through it in tiles. Default: 4096, or on a
+                GPU half of what is free there.
+            settings: How words are found:
+
+                - polygons (bool): Outlines that follow curved words, instead of boxes. Default: as
+                  the config says; outlines with ``refiner``, as the official code has it.
+                - score_maps (bool): Whether to keep the score maps. Default: CRAFT's, but not DB's.
+                - chars (bool): Whether to find the characters of each word, too.
+                - text_threshold, link_threshold, low_text, isolated_threshold (float): See
+                  `CRAFTPostprocessor`.
+                - long_side (int), magnification (float): See `ResizeLongSide`.
+
+                None leaves what the config says.
 
         Raises:
             FileNotFoundError: If a file is missing, the official weights included.
@@ -157,57 +134,18 @@ class TextDetector:
         if not isinstance(config, Config):
             config = launch.load_config(str(config))
         scope = config.get("default_scope") or "mmocr"
-        settings = {
-            "text_threshold": text_threshold,
-            "link_threshold": link_threshold,
-            "low_text": low_text,
-            "isolated_threshold": isolated_threshold,
-        }
-        model = ConfigDict(config.model.to_dict())
-        post = model.get("det_head", {}).get("postprocessor", {})
-        if refiner is not None:
-            head = model.get("det_head", {})
-            if head.get("type") != "CRAFTHead":
-                raise ValueError("refiner: this config has no CRAFTHead to put it in; leave it out")
-            if head.get("link_refiner") is None:
-                head.link_refiner = dict(
-                    type="LinkRefiner", in_channels=head.get("in_channels", 32)
-                )
-            polygons = True if polygons is None else polygons
-        if polygons is not None:
-            if "type" not in post:
-                raise ValueError("polygons: this config has no det_head.postprocessor to ask")
-            post.text_repr_type = "poly" if polygons else "quad"
-        _override(post, settings, "CRAFTPostprocessor")
-        if chars and post.get("type") != "CRAFTPostprocessor":
-            raise ValueError(
-                "chars: characters are found by a region score, and this config has no "
-                "CRAFTPostprocessor; leave it out"
-            )
-        if chars:
-            post.find_chars = True
-        if post.get("type") == "CRAFTPostprocessor" or (
-            score_maps and post.get("type") == "DifferentiableBinarizationPostprocessor"
-        ):
-            post.keep_score_maps = True
-        pipeline = photo_pipeline(config)
-        resize = [step for step in pipeline if step["type"] == "ResizeLongSide"]
-        sizes = {"long_side": long_side, "magnification": magnification}
-        _override(resize[0] if resize else {}, sizes, "ResizeLongSide")
+        model, pipeline = configure(config, refine=refiner is not None, **settings)
         with DefaultScope.overwrite_default_scope(scope):
             network = MODELS.build(model)
         _load(network, checkpoint, refiner)
-        return cls(network, pipeline, scope, device)
+        return cls(network, pipeline, scope, device, Limits(precision, compile, max_memory))
 
     @property
     def has_score_maps(self) -> bool:
         """Whether score maps come with the words."""
-        return bool(getattr(self._postprocessor, "keep_score_maps", False))
-
-    @property
-    def _postprocessor(self) -> object:
-        # MMDetection's models, wrapped by MMOCR, have none.
-        return getattr(getattr(self.model, "det_head", None), "postprocessor", None)
+        # MMDetection's models, wrapped by MMOCR, have no post-processor.
+        postprocessor = getattr(getattr(self.model, "det_head", None), "postprocessor", None)
+        return bool(getattr(postprocessor, "keep_score_maps", False))
 
     def detect(self, images: Sequence[np.ndarray], *, batch_size: int = 1) -> list[Detection]:
         """Find the words on images; those that the network gets at one size share batches.
@@ -222,24 +160,30 @@ class TextDetector:
         Raises:
             ValueError: If something is no such image.
         """
-        return [_detection(sample) for sample in self.samples(images, batch_size=batch_size)]
+        return [as_detection(sample) for sample in self.samples(images, batch_size=batch_size)]
 
     def samples(
         self, images: Sequence[np.ndarray], *, batch_size: int = 1
     ) -> list[BaseDataElement]:
         """As `detect`, but the data samples that the model fills, in order."""
+        return [future.result() for future in self.start(images, batch_size=batch_size)]
+
+    def start(
+        self,
+        images: Sequence[np.ndarray],
+        *,
+        batch_size: int = 1,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Future[BaseDataElement]]:
+        """As `samples`, but it returns when the network is done: words are still being found.
+
+        Args:
+            images (Sequence[np.ndarray]), batch_size (int): See `detect`.
+            progress (Callable, optional): Told after each tile of an image that is too large for
+                the memory how many tiles are done, and of how many.
+        """
         packed = [self.transforms(_sample(image)) for image in images]
-        alike: dict[tuple[int, ...], list[int]] = {}
-        for index, item in enumerate(packed):
-            alike.setdefault(tuple(item["inputs"].shape), []).append(index)
-        found: dict[int, BaseDataElement] = {}
-        for indices in alike.values():
-            for start in range(0, len(indices), batch_size):
-                part = indices[start : start + batch_size]
-                batch = {key: [packed[i][key] for i in part] for key in ("inputs", "data_samples")}
-                with torch.inference_mode():
-                    found.update(zip(part, self.model.test_step(batch), strict=True))
-        return [found[index] for index in range(len(packed))]
+        return self.runner.start(packed, batch_size, progress)
 
 
 def _load(network: nn.Module, checkpoint: str | Path | None, refiner: str | Path | None) -> None:
@@ -264,28 +208,6 @@ def _load(network: nn.Module, checkpoint: str | Path | None, refiner: str | Path
         load_refiner_weights(network, refiner)
 
 
-def photo_pipeline(config: Config) -> list[ConfigDict]:
-    """Copies of a config's test transforms that come after the loading of image and annotation.
-
-    They are looked for where ``tools/test.py`` runs them, in ``test_dataloader``; a config without
-    one has them in ``test_pipeline``.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    dataset = config.get("test_dataloader", {}).get("dataset", config)
-    while dataset.get("pipeline") is None and ("dataset" in dataset or "datasets" in dataset):
-        dataset = dataset["dataset"] if "dataset" in dataset else dataset["datasets"][0]
-    steps = dataset.get("pipeline") or config.get("test_pipeline")
-    if not steps:
-        raise ValueError(
-            f"{config.filename or 'config'}: neither test_dataloader.dataset.pipeline nor "
-            "test_pipeline: how to prepare an image is not known"
-        )
-    steps = [ConfigDict(step) for step in steps]
-    return [step for step in steps if not step["type"].rpartition(".")[2].startswith("Load")]
-
-
 def _sample(image: np.ndarray) -> dict:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or not image.size:
         raise ValueError(
@@ -300,7 +222,8 @@ def _sample(image: np.ndarray) -> dict:
     return dict(img=image, img_path="", img_shape=shape, ori_shape=shape)
 
 
-def _detection(sample: BaseDataElement) -> Detection:
+def as_detection(sample: BaseDataElement) -> Detection:
+    """What is found on an image, out of the data sample that the model filled."""
     words = sample.pred_instances.numpy()
     polygons = [np.asarray(p, np.float32).reshape(-1, 2) for p in words.polygons]
     scores = np.asarray(words.get("scores", np.ones(len(polygons))), np.float32)
@@ -309,15 +232,6 @@ def _detection(sample: BaseDataElement) -> Detection:
         kinds = sample.pred_score_maps.get("kinds", CRAFT_KINDS)
         maps = dict(zip(kinds, sample.pred_score_maps.data.cpu().numpy()))
     return Detection(polygons, scores, words.get("chars"), maps)
-
-
-def _override(settings: dict, values: dict, needed: str) -> None:
-    values = {key: value for key, value in values.items() if value is not None}
-    if values and settings.get("type") != needed:
-        raise ValueError(
-            f"{', '.join(values)}: this config has no {needed} to set it in; leave it out"
-        )
-    settings.update(values)
 
 
 def _usable_device(device: str | torch.device) -> torch.device:
