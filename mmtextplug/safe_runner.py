@@ -18,9 +18,12 @@ class SafeRunner(Runner):
 
     Attributes:
         strict_load (bool): Whether ``load_from`` must hold exactly the parameters of the model.
+        fast_test (dict, optional): Arguments of `accelerate`, which ``load_from``'s model then
+            goes through.
     """
 
     strict_load = False
+    fast_test: dict | None = None
 
     def load_or_resume(self) -> None:
         """Load ``load_from`` safely, or resume.
@@ -40,6 +43,10 @@ class SafeRunner(Runner):
         # Hooks that keep weights of their own, such as averages, follow.
         self.call_hook("after_load_checkpoint", checkpoint={"state_dict": model.state_dict()})
         self._has_loaded = True
+        if self.fast_test is not None:
+            from mmtextplug.inference.network import accelerate  # no part of a training
+
+            accelerate(model, **self.fast_test)
 
     def load_checkpoint(self, filename: str, *args: object, **kwargs: object) -> dict:
         """Read the checkpoint to resume from: all of it, but nothing in it is run.

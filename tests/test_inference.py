@@ -399,6 +399,7 @@ def test_missing_photo():
 @pytest.fixture
 def tool(tmp_path, checkpoint, monkeypatch):
     """Runs the tool in this process on `tmp_path`; gives its status and the folder of results."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
     spec = importlib.util.spec_from_file_location("infer_tool", ROOT / "tools" / "infer.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(__import__("sys").modules, "infer_tool", module)
@@ -510,7 +511,7 @@ def test_misuse_is_told_before_anything_is_written(tool, arguments, message):
 def test_bad_photos_are_skipped_counted_and_reported(tool, capsys):
     write("in/good.png", PAGE)
     Path("in/bad.jpg").write_bytes(b"nonsense")
-    assert tool("in", "missing.png") == 0
+    assert tool("in", "missing.png") == 1
     out, err = capsys.readouterr()
     assert list(results()) == ["good.json"]
     assert out.strip().endswith("2 skipped")
@@ -520,7 +521,7 @@ def test_bad_photos_are_skipped_counted_and_reported(tool, capsys):
     assert skipped[1] == "skipped: missing.png: no such file"
 
 
-def test_status_is_1_when_nothing_could_be_done(tool):
+def test_status_is_1_when_nothing_could_be_read(tool):
     Path("bad.jpg").write_bytes(b"nonsense")
     assert tool("bad.jpg") == 1
     assert results() == {}
@@ -540,15 +541,15 @@ def test_what_was_found_before_ctrl_c_is_kept(tool, monkeypatch, capsys):
     for number in range(4):
         write(f"in/{number}.png", PAGE)
     calls = []
-    detect = TextDetector.detect
+    start = TextDetector.start
 
     def interrupted(self, images, **kwargs):
         calls.append(len(images))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return detect(self, images, **kwargs)
+        return start(self, images, **kwargs)
 
-    monkeypatch.setattr(TextDetector, "detect", interrupted)
+    monkeypatch.setattr(TextDetector, "start", interrupted)
     assert tool("in") == 130
     assert list(results()) == ["0.json", "1.json"]
     assert "2 photos, 4 words" in capsys.readouterr().out
@@ -557,15 +558,15 @@ def test_what_was_found_before_ctrl_c_is_kept(tool, monkeypatch, capsys):
 def test_photos_go_one_by_one_where_memory_is_short(tool, monkeypatch, capsys):
     for number in range(3):
         write(f"in/{number}.png", PAGE[:, : 200 - 40 * number])
-    detect = TextDetector.detect
+    start = TextDetector.start
 
     def greedy(self, images, **kwargs):
         if len(images) > 1 or images[0].shape[1] == 160:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-        return detect(self, images, **kwargs)
+        return start(self, images, **kwargs)
 
-    monkeypatch.setattr(TextDetector, "detect", greedy)
-    assert tool("in", "--batch-size", "4") == 0
+    monkeypatch.setattr(TextDetector, "start", greedy)
+    assert tool("in", "--batch-size", "4") == 1
     assert list(results()) == ["0.json", "2.json"]
     assert "skipped: in/1.png: not enough memory for the network" in capsys.readouterr().err
 

@@ -6,53 +6,36 @@ Examples:
     python tools/infer.py photo.jpg --out found --polygons --chars --score-maps
     python tools/infer.py photo.jpg --out found --refine craft_refiner_CTW1500.pth
     python tools/infer.py data/ --recursive --out found --config CONFIG --checkpoint CHECKPOINT
+    python tools/infer.py scans/ --out found --long-side 10000 --max-memory 1000
+    python tools/infer.py data/ --out found --onnx craft.onnx
 
 For each photo DIR holds NAME.json, the picture NAME.jpg and, if asked for, NAME_scores.jpg. A photo
-that cannot be read is skipped and reported; the exit status is 1 only if nothing could be done.
+that cannot be read is skipped and reported, and the exit status is then 1.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
+from infer_output import Job, write_results
 from PIL import Image
 from tqdm import tqdm
 
 from mmtextplug import launch
-from mmtextplug.files import write_atomically
-from mmtextplug.inference import Detection, TextDetector
+from mmtextplug.inference import TextDetector
+from mmtextplug.inference.detector import as_detection
+from mmtextplug.inference.network import PRECISIONS
 from mmtextplug.photos import find_photos, read_photo
-from mmtextplug.visualization.draw import draw_chars, draw_words
-from mmtextplug.visualization.scene import Scene
-from mmtextplug.visualization.score_maps import draw_scene
 
 WINDOW_PIXELS = 50_000_000
 """Photos are decoded, detected and written in groups of about so many pixels: three groups are in
 memory at a time."""
-
-MAX_JPEG_SIDE = 65_500
-
-
-@dataclass
-class Job:
-    """A photo on its way through."""
-
-    path: Path
-    name: str
-    image: np.ndarray | None = None
-    orientation: int = 1
-    detection: Detection | None = None
-    fault: str = ""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -68,6 +51,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--refine",
         metavar="FILE",
         help="find lines of text by a link refiner, whose weights FILE holds; implies --polygons",
+    )
+    parser.add_argument(
+        "--onnx", metavar="FILE", help="a detector that tools/export_onnx.py wrote, instead"
     )
     parser.add_argument("--polygons", action="store_true", help="outlines that follow curved words")
     parser.add_argument(
@@ -98,6 +84,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--batch-size", type=_count, metavar="N", help="1, or 8 on a GPU")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: a GPU if there is one")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="what the network computes in; auto: the fastest here, by measurement",
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile: minutes to begin with"
+    )
+    parser.add_argument(
+        "--max-memory",
+        type=_count,
+        metavar="MIB",
+        help="for the network's images and features (4096); larger images go through in tiles",
+    )
     args = parser.parse_args(argv)
     args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     args.batch_size = args.batch_size or (1 if args.device == "cpu" else 8)
@@ -121,80 +122,29 @@ def windows(jobs: list[Job], size: int, max_pixels: int) -> Iterator[list[Job]]:
         yield window
 
 
-def detect(detector: TextDetector, window: list[Job], args: argparse.Namespace) -> None:
-    """Fill in what is found on the photos of a window; one by one where memory is short."""
+def detect(
+    detector: TextDetector, window: list[Job], batch_size: int, bar: tqdm
+) -> list[tuple[Job, Future]]:
+    """Start to find the words on the photos of a window; one by one where memory is short."""
     jobs = [job for job in window if not job.fault]
+
+    def show(done: int, tiles: int) -> None:
+        bar.set_postfix_str(f"tile {done}/{tiles}" if done < tiles else "")
+
     try:
         images = [job.image for job in jobs]
-        found = detector.detect(images, batch_size=args.batch_size)
+        return list(zip(jobs, detector.start(images, batch_size=batch_size, progress=show)))
     except (MemoryError, RuntimeError) as error:
         if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
             raise
         if len(jobs) > 1:
-            for job in jobs:
-                detect(detector, [job], args)
-            return
-        jobs[0].fault = f"{jobs[0].path}: not enough memory for the network: lower --long-side"
-        return
-    for job, detection in zip(jobs, found, strict=True):
-        job.detection = detection
-
-
-def write_results(job: Job, args: argparse.Namespace) -> int:
-    """Write JSON and pictures of a photo; returns the number of words."""
-    image, found = job.image, job.detection
-    stem = args.out / job.name
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    picture = image
-    if found.chars is not None:
-        picture = draw_chars(picture, found.chars)
-    picture = draw_words(picture, found.polygons)
-    ending = ".jpg" if max(image.shape) <= MAX_JPEG_SIDE else ".png"
-    write_picture(stem.with_name(stem.name + ending), picture)
-    if args.score_maps:
-        # As ScoreMapVisualizer draws them.
-        kinds, maps = zip(*found.score_maps.items())
-        scene = Scene(predicted=np.stack(maps), kinds=kinds)
-        write_picture(stem.with_name(f"{stem.name}_scores.jpg"), draw_scene(image, scene))
-    # Last: where the JSON is, the photo is done.
-    text = json.dumps(as_json(job), ensure_ascii=False)
-    write_atomically(stem.with_name(f"{stem.name}.json"), text.encode())
-    return len(found.polygons)
-
-
-def as_json(job: Job) -> dict:
-    """What is found on a photo, in pixels of the upright photo."""
-    found = job.detection
-    words = [
-        {"polygon": _rounded(polygon), "score": round(float(score), 4)}
-        for polygon, score in zip(found.polygons, found.scores, strict=True)
-    ]
-    if found.chars is not None:
-        for word, chars in zip(words, found.chars, strict=True):
-            word["chars"], word["char_count"] = _rounded(chars), len(chars)
-    return {
-        "image": str(job.path),
-        "width": job.image.shape[1],
-        "height": job.image.shape[0],
-        "exif_orientation": job.orientation,
-        "coordinates": "pixels (x, y) of the upright photo, its EXIF orientation applied",
-        "words": words,
-    }
-
-
-def _rounded(points: np.ndarray) -> list:
-    return np.round(points.astype(np.float64), 2).tolist()
-
-
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    done, data = cv2.imencode(path.suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 92])
-    if not done:
-        raise OSError(f"{path}: cannot be encoded")
-    write_atomically(path, data.tobytes())
+            return [pair for job in jobs for pair in detect(detector, [job], 1, bar)]
+        jobs[0].fault = f"{jobs[0].path}: not enough memory for the network: lower --max-memory"
+        return []
 
 
 def process(detector: TextDetector, jobs: list[Job], args: argparse.Namespace) -> tuple[int, bool]:
-    """Take all photos through; decoding and writing go on beside the network.
+    """Take all photos through; decoding, finding of words and writing go on beside the network.
 
     Returns:
         tuple[int, bool]: Words found, and whether the user has stopped it.
@@ -211,12 +161,9 @@ def process(detector: TextDetector, jobs: list[Job], args: argparse.Namespace) -
             upcoming = reader.submit(next, groups, None)
             while window := upcoming.result():
                 upcoming = reader.submit(next, groups, None)
-                detect(detector, window, args)
+                started = detect(detector, window, args.batch_size, bar)
                 words += sum(future.result() for future in written)
-                written = []
-                for job in window:
-                    if not job.fault:
-                        written.append(writer.submit(_write_and_forget, job, args))
+                written = [writer.submit(finish, job, found, args) for job, found in started]
                 bar.update(len(window))
         except KeyboardInterrupt:
             stopped = True
@@ -224,10 +171,34 @@ def process(detector: TextDetector, jobs: list[Job], args: argparse.Namespace) -
     return words, stopped
 
 
-def _write_and_forget(job: Job, args: argparse.Namespace) -> int:
-    words = write_results(job, args)
-    job.image, job.detection = None, Detection([], np.zeros(0, np.float32))
-    return words
+def finish(job: Job, sample: Future, args: argparse.Namespace) -> int:
+    """Write what is found on a photo, and let go of it; returns the number of words."""
+    found = as_detection(sample.result())
+    write_results(job, found, args.out, args.score_maps)
+    job.image, job.done = None, True
+    return len(found.polygons)
+
+
+def load(args: argparse.Namespace) -> TextDetector:
+    """The detector that the options describe."""
+    names = "text_threshold link_threshold low_text isolated_threshold chars long_side"
+    names += " magnification device max_memory"
+    settings = {name: getattr(args, name) for name in names.split()}
+    settings |= {"polygons": args.polygons or None, "score_maps": args.score_maps}
+    if args.onnx:
+        given = [n for n in ("config", "checkpoint", "refine", "compile") if getattr(args, n)]
+        if given:
+            raise ValueError(f"--{given[0]}: the file of --onnx has its own; leave it out")
+        return TextDetector.from_onnx(args.onnx, **settings)
+    settings |= {
+        "checkpoint": args.checkpoint,
+        "refiner": args.refine,
+        "precision": args.precision,
+        "compile": args.compile,
+    }
+    if args.config:
+        return TextDetector.from_config(args.config, **settings)
+    return TextDetector.official(**settings)
 
 
 def main() -> int:
@@ -237,40 +208,30 @@ def main() -> int:
     endings = (".jpg", ".png", "_scores.jpg")[: 3 if args.score_maps else 2]
     found = find_photos(args.photos, args.out, recursive=args.recursive, endings=endings)
     jobs = [Job(path, name) for path, name in found]
-    names = "checkpoint device text_threshold link_threshold low_text isolated_threshold"
-    names += " chars long_side magnification"
-    settings = {name: getattr(args, name) for name in names.split()}
-    settings |= {
-        "polygons": args.polygons or None,
-        "score_maps": args.score_maps,
-        "refiner": args.refine,
-    }
-    if args.config:
-        detector = TextDetector.from_config(args.config, **settings)
-    else:
-        detector = TextDetector.official(**settings)
+    detector = load(args)
     if args.score_maps and not detector.has_score_maps:
         raise ValueError(
-            f"{args.config}: --score-maps needs a post-processor of this package; leave it out"
+            f"{args.config or args.onnx}: --score-maps needs a post-processor of this package; "
+            "leave it out"
         )
     args.out.mkdir(parents=True, exist_ok=True)
 
     start = time.perf_counter()
     words, stopped = process(detector, jobs, args)
     seconds = time.perf_counter() - start
-    done = sum(job.detection is not None for job in jobs)
+    done = sum(job.done for job in jobs)
     faults = [job for job in jobs if job.fault]
     for job in faults:
         print(f"skipped: {job.fault}", file=sys.stderr)
     print(
-        f"{done} photos, {words} words, {seconds:.1f} s ({done / seconds:.2f} photos/s)"
-        + f" -> {args.out}"
+        f"{done} photos, {words} words, {seconds:.1f} s ({done / seconds:.2f} photos/s, "
+        + f"{detector.precision}) -> {args.out}"
         + (f"; {len(faults)} skipped" if faults else "")
         + (f"; stopped, {len(jobs) - done - len(faults)} not done" if stopped else "")
     )
     if stopped:
         return 130
-    return 0 if done else 1
+    return 0 if done and not faults else 1
 
 
 def _share(text: str) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmtextplug import launch
+from mmtextplug.inference.network import PRECISIONS
 from mmtextplug.safe_runner import SafeRunner
 
 
@@ -21,6 +22,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--show", action="store_true", help="show predictions")
     parser.add_argument("--show-dir", help="folder for pictures of the predictions")
     parser.add_argument("--wait-time", type=float, default=2, help="seconds between pictures")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="what the network computes in; auto: the fastest here, by measurement",
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile: minutes to begin with"
+    )
     launch.add_runner_arguments(parser)
     return parser.parse_args()
 
@@ -58,6 +68,7 @@ def main() -> None:
     launch.adapt_to_cpu(cfg)
     runner = SafeRunner.from_cfg(cfg)
     runner.strict_load = True
+    runner.fast_test = dict(precision=args.precision, compile=args.compile)
     runner.test()
 
 

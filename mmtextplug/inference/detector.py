@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import BaseDataElement
-from torch import nn
+from torch import Tensor, nn
 
 import mmtextplug  # noqa: F401  registers the components, and lets MMOCR import
 from mmtextplug import launch
@@ -59,7 +59,8 @@ class TextDetector:
         pipeline (Sequence[dict]): Test transforms after the loading of the image, packing included.
         scope (str): The registry scope that the transforms are built in.
         device (str | torch.device): Where the model runs.
-        limits (Limits): What it may compute in, and how much memory it may take.
+        limits (Limits, optional): What it may compute in, and how much memory it may take.
+        network (Callable, optional): See `BatchRunner`.
     """
 
     def __init__(
@@ -69,9 +70,10 @@ class TextDetector:
         scope: str = "mmocr",
         device: str | torch.device = "cpu",
         limits: Limits | None = None,
+        network: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.model = model.to(device).eval()
-        self.runner = BatchRunner(self.model, limits or Limits())
+        self.runner = BatchRunner(self.model, limits or Limits(), network)
         with DefaultScope.overwrite_default_scope(scope):
             self.transforms = Compose(list(pipeline))
 
@@ -107,8 +109,9 @@ class TextDetector:
                 instead of words: the published ones or a checkpoint that has one. Default: a
                 config with a ``link_refiner`` has it in its checkpoint.
             device (str | torch.device): Where the model runs.
-            precision (str): 'float32', 'bfloat16', 'float16', or 'auto', which measures at the first
-                image what is the fastest here. Lower precision moves some words by a pixel or two.
+            precision (str): 'float32', 'bfloat16', 'float16', or 'auto', which measures at the
+                first image what is the fastest here. Lower precision moves some words by a pixel
+                or two.
             compile (bool): Whether to run the network through ``torch.compile``.
             max_memory (int, optional): MiB that the network may take for images and features, its
                 parameters aside; a larger image goes through it in tiles. Default: 4096, or on a
@@ -139,6 +142,46 @@ class TextDetector:
             network = MODELS.build(model)
         _load(network, checkpoint, refiner)
         return cls(network, pipeline, scope, device, Limits(precision, compile, max_memory))
+
+    @classmethod
+    def from_onnx(
+        cls,
+        path: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        max_memory: int | None = None,
+        **settings: bool | float | None,
+    ) -> TextDetector:
+        """A detector from a file that ``tools/export_onnx.py`` wrote; ONNX Runtime runs it.
+
+        Args:
+            path (str | Path): It holds the network, and how to prepare images and find words.
+            device (str | torch.device), max_memory (int, optional), settings: See `from_config`.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ImportError: If ONNX Runtime is not installed.
+            ValueError: If the file is another one or damaged, or the settings do not go with it.
+        """
+        from mmtextplug.inference.onnx_network import OnnxNetwork
+
+        network = OnnxNetwork(path, device=str(device))
+        config = network.config
+        model, pipeline = configure(config, **settings)
+        scope = config.get("default_scope") or "mmocr"
+        ends = nn.Module()
+        with DefaultScope.overwrite_default_scope(scope):
+            ends.data_preprocessor = MODELS.build(model.data_preprocessor)
+            ends.det_head = nn.Module()
+            ends.det_head.postprocessor = MODELS.build(model.det_head.postprocessor)
+        # Images are prepared on the CPU: that is where the network takes them from.
+        limits = Limits(max_memory=max_memory)
+        return cls(ends, pipeline, scope, "cpu", limits, network)
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in."""
+        return getattr(self.runner.network, "precision", "float32")
 
     @property
     def has_score_maps(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import time
 from collections.abc import Callable
@@ -81,7 +82,6 @@ class TorchNetwork:
         self.precision = precision
         if precision == "auto":
             self.precision = fastest_precision(self._in, self.device)
-            print_log(f"network in {self.precision}", logger="current")
         if compile:
             if not hasattr(torch, "compile"):
                 raise ValueError("compile: needs PyTorch 2; leave it out")
@@ -178,16 +178,16 @@ def gives_maps(model: nn.Module) -> bool:
     return isinstance(found, Tensor) and found.ndim in (3, 4)
 
 
-def accelerate(model: nn.Module, precision: str = "float32", compile: bool = False) -> nn.Module:
-    """Make an MMOCR detector faster in place, for ``test_step`` and for MMOCR's inferencers.
+def accelerate(model: nn.Module, precision: str = "auto", compile: bool = False) -> nn.Module:
+    """Have an MMOCR detector predict through a fast copy of its network.
 
-    What `TextDetector` does to its network, for a model that somebody else runs. It cannot be
-    trained afterwards.
+    What `TextDetector` does, for a model that somebody else runs: ``Runner.test``, or MMOCR's
+    inferencers. The copy is made at the first prediction, from the weights of then (a hook may put
+    averaged ones in place), and the model's own parameters stay as they are.
 
     Args:
-        model (nn.Module): With its weights, on its device; put into evaluation mode.
-        precision (str), compile (bool): See `TorchNetwork`; for a model without score maps, whose
-            batch normalisations are folded and nothing else, only 'float32' and 'auto'.
+        model (nn.Module): Put into evaluation mode. One without score maps is left as it is.
+        precision (str), compile (bool): See `TorchNetwork`.
 
     Returns:
         nn.Module: The same model.
@@ -198,12 +198,14 @@ def accelerate(model: nn.Module, precision: str = "float32", compile: bool = Fal
     model.eval()
     if not gives_maps(model):
         refuse_settings_of_maps(precision, compile)
-        fold_batch_norms(model)
         return model
-    network = TorchNetwork(model, precision, compile)
+    networks: list[TorchNetwork] = []
 
     def predict(inputs: Tensor, data_samples: list) -> list:
-        return model.det_head.postprocessor(network(inputs), data_samples)
+        if not networks:
+            networks.append(TorchNetwork(copy.deepcopy(model), precision, compile))
+            print_log(f"the network computes in {networks[0].precision}", logger="current")
+        return model.det_head.postprocessor(networks[0](inputs), data_samples)
 
     model.predict = predict
     return model

@@ -141,7 +141,6 @@ class BatchRunner:
                 inputs, samples = self._prepare(batch)
                 maps = self.network(inputs)
             for row, index in enumerate(indices):
-                # Copied, so that a batch's maps go when they are done, not with its last.
                 found[index] = self._submit(maps[row : row + 1], samples[row])
         return [found[index] for index in range(len(packed))]
 
@@ -165,7 +164,7 @@ class BatchRunner:
             return nn.functional.pad(inputs, (0, columns, 0, rows))
 
         maps = tiles.tiled_maps(
-            self.network, prepare, image, tile=tile, step=STEP, progress=progress
+            self.network, prepare, image, tile=tile, halo=tiles.HALO, step=STEP, progress=progress
         )
         padded = tuple(-(-side // STEP) * STEP for side in image.shape[1:])
         sample.set_metainfo(dict(batch_input_shape=padded, pad_shape=padded))

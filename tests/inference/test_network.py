@@ -1,0 +1,248 @@
+"""Networks made fast: folded, in lower precision, and used by those who run the model."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
+
+from mmtextplug.inference import network
+from mmtextplug.inference.network import (
+    TorchNetwork,
+    accelerate,
+    fastest_precision,
+    fold_batch_norms,
+    gives_maps,
+)
+
+CRAFT = dict(
+    type="CRAFT",
+    data_preprocessor=dict(
+        type="TextDetDataPreprocessor", mean=[0, 0, 0], std=[255, 255, 255], pad_size_divisor=32
+    ),
+    backbone=dict(
+        type="mmdet.ResNet", depth=18, base_channels=4, out_indices=(0, 1, 2, 3), init_cfg=None
+    ),
+    neck=dict(
+        type="CRAFTDecoder", in_channels=[4, 8, 16, 32], out_channels=[16, 8, 8, 4]
+    ),
+    det_head=dict(
+        type="CRAFTHead",
+        in_channels=4,
+        module_loss=dict(type="CRAFTModuleLoss"),
+        postprocessor=dict(type="CRAFTPostprocessor"),
+        link_refiner=dict(type="LinkRefiner", in_channels=4),
+    ),
+)  # fmt: skip
+
+
+def build(config: dict) -> nn.Module:
+    """A model whose normalisations do something, in evaluation mode."""
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope("mmocr"):
+        model = MODELS.build(copy.deepcopy(config))
+    return lived_in(model)
+
+
+def lived_in(model: nn.Module) -> nn.Module:
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d) and layer.track_running_stats:
+            nn.init.uniform_(layer.running_mean, -0.5, 0.5)
+            nn.init.uniform_(layer.running_var, 0.5, 2)
+            nn.init.uniform_(layer.weight, 0.5, 2)
+            nn.init.uniform_(layer.bias, -0.5, 0.5)
+    return model.eval()
+
+
+def maps(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        return model.det_head(model.extract_feat(inputs), None)
+
+
+# --- folding ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "folded"),
+    [
+        ([nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()], 1),
+        ([nn.Conv2d(3, 4, 3, bias=False, groups=1), nn.BatchNorm2d(4, affine=True)], 1),
+        ([nn.ConvTranspose2d(3, 4, 2, 2), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1)], 1),
+        ([nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 5, 1), nn.BatchNorm2d(5)], 2),
+        # Not right behind a convolution, or without statistics: nothing that can be folded.
+        ([nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)], 0),
+        ([nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3)], 0),
+        ([nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)], 0),
+        ([nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4)], 0),
+    ],
+)
+def test_folding_leaves_the_outputs(layers, folded):
+    torch.manual_seed(1)
+    model = lived_in(nn.Sequential(*copy.deepcopy(layers))).double()
+    inputs = torch.randn(2, 3, 9, 11, dtype=torch.float64)
+    expected = model(inputs)
+    assert fold_batch_norms(model) == folded
+    torch.testing.assert_close(model(inputs), expected)
+    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in model) == (
+        sum(isinstance(layer, nn.BatchNorm2d) for layer in layers) - folded
+    )
+
+
+def test_a_normalisation_in_training_is_left_alone():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    assert fold_batch_norms(model.train()) == 0
+
+
+def test_all_of_a_craft_on_a_residual_network_with_a_refiner_is_folded():
+    model = build(CRAFT).double()
+    inputs = torch.randn(1, 3, 64, 96, dtype=torch.float64)
+    expected = maps(model, inputs)
+    normalisations = sum(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
+    assert fold_batch_norms(model) == normalisations > 20
+    torch.testing.assert_close(maps(model, inputs), expected)
+
+
+# --- the network --------------------------------------------------------------------------------
+
+
+def test_in_float32_the_scores_stay():
+    model = build(CRAFT)
+    inputs = torch.randn(2, 3, 64, 96)
+    expected = maps(model, inputs)
+    found = TorchNetwork(model, "float32")(inputs)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_lower_precision_is_near_and_comes_back_as_float32():
+    model = build(CRAFT)
+    inputs = torch.randn(1, 3, 64, 96)
+    expected = maps(model, inputs)
+    found = TorchNetwork(model, "bfloat16")(inputs)
+    assert found.dtype == torch.float32
+    difference = (found - expected).abs().max()
+    assert 0 < difference < 0.05 * expected.abs().max()
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize("precision", ["half", "fp16", ""])
+def test_an_unknown_precision(precision):
+    with pytest.raises(ValueError, match=r"precision must be one of auto, float32"):
+        TorchNetwork(build(CRAFT), precision)
+
+
+class Clock:
+    """Time passes only in networks: ``costs`` seconds by precision."""
+
+    def __init__(self, monkeypatch, **costs: float) -> None:
+        self.now, self.costs, self.calls = 0.0, costs, []
+        monkeypatch.setattr(network.time, "perf_counter", lambda: self.now)
+
+    def __call__(self, precision: str, inputs: torch.Tensor) -> torch.Tensor:
+        self.calls.append(precision)
+        if precision not in self.costs:
+            raise RuntimeError(f"not implemented for {precision}")
+        self.now += self.costs[precision]
+        return self.scores(precision, inputs)
+
+    def scores(self, precision: str, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs.to(getattr(torch, precision)).float()
+
+
+@pytest.mark.parametrize(
+    ("costs", "chosen"),
+    [
+        (dict(float32=1.0, bfloat16=0.2, float16=0.9), "bfloat16"),
+        (dict(float32=1.0, bfloat16=0.5, float16=0.2), "float16"),
+        # Not worth it; slower; not there.
+        (dict(float32=1.0, bfloat16=0.85, float16=0.9), "float32"),
+        (dict(float32=1.0, bfloat16=3.0, float16=30.0), "float32"),
+        (dict(float32=1.0), "float32"),
+    ],
+)
+def test_the_fastest_precision_is_measured(costs, chosen, monkeypatch):
+    clock = Clock(monkeypatch, **costs)
+    assert fastest_precision(clock, torch.device("cpu")) == chosen
+    # What is emulated is not tried four times.
+    assert clock.calls.count("float16") <= 4 if costs.get("float16", 0) < 2 else 2
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.02])
+def test_a_precision_whose_scores_are_others_is_not_taken(bad, monkeypatch):
+    class Wrong(Clock):
+        def scores(self, precision, inputs):
+            return inputs + (bad if precision == "float16" else 0)
+
+    clock = Wrong(monkeypatch, float32=1.0, float16=0.1)
+    assert fastest_precision(clock, torch.device("cpu")) == "float32"
+
+
+def test_measuring_leaves_random_numbers_alone(monkeypatch):
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    fastest_precision(Clock(monkeypatch, float32=1.0), torch.device("cpu"))
+    torch.testing.assert_close(torch.rand(4), expected)
+
+
+# --- for those who run the model ----------------------------------------------------------------
+
+
+def test_detectors_that_give_maps():
+    assert gives_maps(build(CRAFT))
+    assert not gives_maps(nn.Linear(2, 2))
+    boxes = build(CRAFT)
+    boxes.det_head.forward = lambda features, samples=None: [features]
+    assert not gives_maps(boxes)
+
+
+def packed(*sizes: tuple[int, int]) -> dict:
+    from mmocr.structures import TextDetDataSample
+
+    torch.manual_seed(2)
+    samples = [
+        TextDetDataSample(metainfo=dict(img_shape=size, ori_shape=size, scale_factor=(1, 1)))
+        for size in sizes
+    ]
+    inputs = [torch.randint(0, 255, (3, *size), dtype=torch.uint8) for size in sizes]
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def found_by(model: nn.Module) -> list:
+    post = model.det_head.postprocessor
+    post.keep_score_maps = True
+    with torch.no_grad():
+        return [s.pred_score_maps.data for s in model.test_step(packed((64, 96), (50, 90)))]
+
+
+def test_an_accelerated_model_predicts_the_same_and_stays_as_it_was():
+    model = build(CRAFT)
+    expected, state = found_by(model), copy.deepcopy(model.state_dict())
+    assert accelerate(model, "float32") is model
+    for one, other in zip(found_by(model), expected):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert state.keys() == model.state_dict().keys()
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_weights_that_are_put_in_place_before_the_first_prediction_count():
+    model, other = accelerate(build(CRAFT), "float32"), build(CRAFT)
+    with torch.no_grad():
+        for mine, its in zip(model.parameters(), other.parameters()):
+            mine.mul_(0.9)
+            its.mul_(0.9)
+    for one, two in zip(found_by(model), found_by(other)):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_without_maps_stays_and_says_so():
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    assert accelerate(model, "auto") is model
+    assert isinstance(model[1], nn.BatchNorm2d)
+    assert "predict" not in vars(model)
+    with pytest.raises(ValueError, match="precision bfloat16: this detector has no score maps"):
+        accelerate(model, "bfloat16")
+    with pytest.raises(ValueError, match="compile: this detector has no score maps"):
+        accelerate(model, compile=True)
