@@ -1,4 +1,4 @@
-"""CRAFT text detection that trains, for OpenMMLab.
+"""CRAFT that trains, OHEM and S-OHEM, losses and heads for DBNet: a plug-in for OpenMMLab.
 
 `import mmtextplug`, or `custom_imports = dict(imports=['mmtextplug'])` in a config, registers all
 that the installed packages allow; `python -m mmtextplug` shows what that is.

@@ -294,8 +294,10 @@ def set_up(folder: Path, torch_index: str) -> None:
     check_python()
     stack = ROOT / "requirements" / "stack.txt"
     sections = parse_sections(stack.read_text(encoding="utf-8"))
-    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    keys = step_keys(sections, {"project": pyproject})
+    build = "".join(
+        (ROOT / name).read_text(encoding="utf-8") for name in ("pyproject.toml", "setup.py")
+    )
+    keys = step_keys(sections, {"project": build})
     environment = Environment(folder, sections, torch_index)
     fresh = not environment.marker.exists()
     pending = {s.name for s in STEPS if fresh or not environment.done(s.name, keys[s.name])}

@@ -29,6 +29,8 @@ held_out = dict(
     renderer=small_text,
     test_mode=True,
     pipeline=[
+        # For MMOCR's inferencers, which put their own loading in its place.
+        dict(type="LoadImageFromNDArray"),
         dict(type="ResizeLongSide", long_side=1280, magnification=1.0),
         dict(type="LoadCharAnnotations"),
         dict(type="PackCharInputs"),

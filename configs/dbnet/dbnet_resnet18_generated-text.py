@@ -45,6 +45,8 @@ pictures = dict(
         max_rotation=12,
     ),
     pipeline=[
+        # For MMOCR's inferencers, which put their own loading in its place.
+        dict(type="LoadImageFromNDArray"),
         dict(type="LoadOCRAnnotations", with_bbox=True, with_polygon=True, with_label=True),
         dict(type="Resize", scale=(size, size), keep_ratio=True),
         dict(

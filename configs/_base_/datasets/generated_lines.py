@@ -30,6 +30,8 @@ generated_lines_val = dict(
     renderer=generated_lines,
     test_mode=True,
     pipeline=[
+        # For MMOCR's inferencers, which put their own loading in its place.
+        dict(type="LoadImageFromNDArray"),
         dict(type="ResizeLongSide", long_side=1280, magnification=1.0),
         dict(type="LoadCharAnnotations"),
         dict(type="PackCharInputs"),
