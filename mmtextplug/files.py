@@ -40,4 +40,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         OSError: If there is no space, or no permission.
     """
     with replacing(path) as partial:
-        partial.write_bytes(data)
+        try:
+            partial.write_bytes(data)
+        except OSError as error:  # a full disk does not say which file
+            raise OSError(error.errno, error.strerror, str(path)) from error

@@ -49,7 +49,7 @@ def load_config(path: str, options: dict | None = None, work_dir: str | None = N
         raise FileNotFoundError(f"{path}: no such config file")
     try:
         cfg = Config.fromfile(path)
-    except (SyntaxError, KeyError, NameError, AttributeError, TypeError) as error:
+    except (SyntaxError, *USER_ERRORS, NameError, AttributeError) as error:
         raise ValueError(f"{path}: not a valid config: {error}") from error
     if options:
         cfg.merge_from_dict(options)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+from mmengine.logging import print_log
 from PIL import Image, UnidentifiedImageError
 
 SUFFIXES = {
@@ -26,6 +29,8 @@ _UPRIGHT = {
     7: Image.TRANSVERSE,
     8: Image.ROTATE_90,
 }
+# Drawn by programs of their own, that Pillow would start.
+_PROGRAMS = ("EPS", "WMF")
 # What shows through where a picture is transparent: dark and light text both stand out from it.
 _BEHIND = (128, 128, 128)
 
@@ -42,27 +47,28 @@ def find_photos(
         endings (Sequence[str]): What follows the names of pictures that will be written.
 
     Returns:
-        list[tuple[Path, str]]: Paths, and names with slashes for subfolders.
+        list[tuple[Path, str]]: Paths, and names with slashes for subfolders. A folder that cannot
+        be looked into is among them: `read_photo` says why.
 
     Raises:
         ValueError: If results would be written among or over the photos, or there is no photo.
     """
-    target = out.resolve()
+    target = _real(out)
     found: dict[Path, tuple[Path, str]] = {}
     taken: set[str] = set()
     for argument in arguments:
         if not argument.is_dir():
             _add(found, taken, argument, Path(argument.stem))
             continue
-        folder = argument.resolve()
+        folder = _real(argument)
         if folder == target:
             raise ValueError(f"--out {out}: photos are read from there; name another folder")
         # Results of an earlier run are no photos.
         inside = target if folder in target.parents else None
-        for path in sorted(argument.rglob("*") if recursive else argument.iterdir()):
-            mine = inside is not None and inside in path.resolve().parents
-            if path.suffix.lower() in SUFFIXES and path.is_file() and not mine:
-                _add(found, taken, path, path.relative_to(argument).with_suffix(""))
+        for path in _look_into(argument, recursive):
+            if inside is None or inside not in _real(path).parents:
+                named = path.relative_to(argument) if path != argument else Path(folder.name)
+                _add(found, taken, path, named.with_suffix(""))
     if not found:
         raise ValueError(
             f"no photos in {', '.join(map(str, arguments))}"
@@ -77,8 +83,23 @@ def find_photos(
     return list(found.values())
 
 
+def _look_into(folder: Path, recursive: bool) -> list[Path]:
+    """What counts as a photo in a folder, and folders that cannot be looked into."""
+    found: list[Path] = []
+
+    def locked(error: OSError) -> None:
+        found.append(Path(error.filename))
+
+    for parent, folders, names in os.walk(folder, onerror=locked):
+        photos = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
+        found.extend(Path(parent, name) for name in photos)
+        if not recursive:
+            folders.clear()
+    return sorted(found)
+
+
 def _add(found: dict[Path, tuple[Path, str]], taken: set[str], path: Path, name: Path) -> None:
-    if path.resolve() in found:
+    if _real(path) in found:
         return
     number, base = 1, name.as_posix()
     unique = base
@@ -87,7 +108,12 @@ def _add(found: dict[Path, tuple[Path, str]], taken: set[str], path: Path, name:
         number += 1
         unique = f"{base}_{number}"
     taken |= names
-    found[path.resolve()] = (path, unique)
+    found[_real(path)] = (path, unique)
+
+
+def _real(path: Path) -> Path:
+    # Path.resolve refuses links that lead to themselves.
+    return Path(os.path.realpath(path))
 
 
 def read_header(path: Path) -> tuple[int, int, str]:
@@ -117,8 +143,8 @@ def read_header(path: Path) -> tuple[int, int, str]:
 def read_photo(path: str | Path, max_pixels: int = 250_000_000) -> tuple[np.ndarray, int]:
     """Read a photo of any kind, turned upright by its EXIF orientation.
 
-    Of several frames the first is taken; 16-bit grey values are scaled to 8 bits, floating-point
-    ones stretched; transparent pixels show a medium grey.
+    Of several frames or pages the first is taken, and the log says so; 16-bit grey values are
+    scaled to 8 bits, floating-point ones stretched; transparent pixels show a medium grey.
 
     Args:
         path (str | Path): A file that Pillow can read.
@@ -130,20 +156,32 @@ def read_photo(path: str | Path, max_pixels: int = 250_000_000) -> tuple[np.ndar
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is too large, damaged or no image.
+        PermissionError: If it is, or is in, a folder that must not be looked into.
+        ValueError: If it is too large, damaged, not to be read or no image.
     """
     path = Path(path)
+    if path.is_dir():
+        os.scandir(path).close()
+        raise ValueError(f"{path}: a folder, not a photo")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
         if not path.stat().st_size:
             raise ValueError("the file is empty")
         with Image.open(path) as image:
+            if image.format in _PROGRAMS:
+                raise UnidentifiedImageError
             width, height = image.size
             if width * height > max_pixels:
                 raise ValueError(
                     f"{width} x {height} pixels are more than {max_pixels}: shrink it, or raise "
                     "--max-pixels (max_pixels) if there is memory for it"
+                )
+            if has_more_frames(image):
+                print_log(
+                    f"{path}: of several frames or pages only the first is read",
+                    logger="current",
+                    level=logging.WARNING,
                 )
             # Pillow turns TIFF files upright while it decodes them, and forgets what they said.
             tiff = image.format == "TIFF"
@@ -156,6 +194,8 @@ def read_photo(path: str | Path, max_pixels: int = 250_000_000) -> tuple[np.ndar
             return _to_bgr(image if turn is None else image.transpose(turn)), orientation
     except UnidentifiedImageError:
         reason = "not an image that Pillow can read: convert it to PNG or JPEG"
+    except PermissionError:
+        reason = "no permission to read it"
     except MemoryError:
         reason = "not enough memory to decode it: shrink it"
     except (ValueError, Image.DecompressionBombError) as error:
@@ -163,6 +203,19 @@ def read_photo(path: str | Path, max_pixels: int = 250_000_000) -> tuple[np.ndar
     except Exception as error:  # decoders raise whatever they like on damaged files
         reason = f"damaged, cut off or not to be opened ({str(error) or type(error).__name__})"
     raise ValueError(f"{path}: {reason}")
+
+
+def has_more_frames(image: Image.Image) -> bool:
+    """Whether an opened image is an animation or has pages, of which only the first is read.
+
+    A phone's JPEG may carry a second picture, of depths or as a thumbnail: it has not.
+    """
+    if image.format == "MPO":
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # damaged after the first frame
+        return True
 
 
 def photo_orientation(image: Image.Image) -> int:

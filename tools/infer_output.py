@@ -47,7 +47,7 @@ def write_results(job: Job, found: Detection, out: Path, score_maps: bool) -> No
         write_picture(stem.with_name(f"{stem.name}_scores.jpg"), draw_scene(job.image, scene))
     # Last: where the JSON is, the photo is done.
     text = json.dumps(as_json(job, found), ensure_ascii=False)
-    write_atomically(stem.with_name(f"{stem.name}.json"), text.encode())
+    write_atomically(stem.with_name(f"{stem.name}.json"), text.encode(errors="backslashreplace"))
 
 
 def as_json(job: Job, found: Detection) -> dict:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mmengine.config import Config, ConfigDict
 
+from mmtextplug import launch
+
 _CRAFT = "CRAFTPostprocessor"
 _WITH_SCORE_MAPS = (_CRAFT, "DifferentiableBinarizationPostprocessor")
 
@@ -61,6 +63,9 @@ def photo_pipeline(config: Config) -> list[ConfigDict]:
             "test_pipeline: how to prepare an image is not known"
         )
     steps = [ConfigDict(step) for step in steps]
+    for step in steps:
+        if "meta_keys" in step:  # some keep the annotation, which photos have not
+            step.meta_keys = tuple(key for key in step.meta_keys if key != "instances")
     return [step for step in steps if not step["type"].rpartition(".")[2].startswith("Load")]
 
 
@@ -98,6 +103,7 @@ def configure(
     Raises:
         ValueError: If the config has nothing that a setting could be put into.
     """
+    launch.demand(config, "model", use="a detector")
     model = ConfigDict(config.model.to_dict())
     post = model.get("det_head", {}).get("postprocessor", {})
     if refine:
