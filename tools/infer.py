@@ -31,6 +31,7 @@ from mmtextplug import launch
 from mmtextplug.inference import TextDetector
 from mmtextplug.inference.detector import as_detection
 from mmtextplug.inference.network import PRECISIONS
+from mmtextplug.inference.onnx_network import BACKENDS
 from mmtextplug.photos import find_photos, read_photo
 
 WINDOW_PIXELS = 50_000_000
@@ -54,6 +55,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--onnx", metavar="FILE", help="a detector that tools/export_onnx.py wrote, instead"
+    )
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default=BACKENDS[0],
+        help="what runs the file of --onnx",
     )
     parser.add_argument("--polygons", action="store_true", help="outlines that follow curved words")
     parser.add_argument(
@@ -189,6 +196,7 @@ def load(args: argparse.Namespace) -> TextDetector:
         given = [n for n in ("config", "checkpoint", "refine", "compile") if getattr(args, n)]
         if given:
             raise ValueError(f"--{given[0]}: the file of --onnx has its own; leave it out")
+        settings |= {"backend": args.backend, "precision": args.precision}
         return TextDetector.from_onnx(args.onnx, **settings)
     settings |= {
         "checkpoint": args.checkpoint,

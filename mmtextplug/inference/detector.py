@@ -149,23 +149,26 @@ class TextDetector:
         path: str | Path,
         *,
         device: str | torch.device = "cpu",
+        backend: str = "onnxruntime",
+        precision: str = "auto",
         max_memory: int | None = None,
         **settings: bool | float | None,
     ) -> TextDetector:
-        """A detector from a file that ``tools/export_onnx.py`` wrote; ONNX Runtime runs it.
+        """A detector from a file that ``tools/export_onnx.py`` wrote.
 
         Args:
             path (str | Path): It holds the network, and how to prepare images and find words.
-            device (str | torch.device), max_memory (int, optional), settings: See `from_config`.
+            device, backend, precision (str): See `OnnxNetwork`.
+            max_memory (int, optional), settings: See `from_config`.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ImportError: If ONNX Runtime is not installed.
+            ImportError: If the backend is not installed.
             ValueError: If the file is another one or damaged, or the settings do not go with it.
         """
         from mmtextplug.inference.onnx_network import OnnxNetwork
 
-        network = OnnxNetwork(path, device=str(device))
+        network = OnnxNetwork(path, device=device, backend=backend, precision=precision)
         config = network.config
         model, pipeline = configure(config, **settings)
         scope = config.get("default_scope") or "mmocr"
