@@ -40,7 +40,7 @@ import numpy as np
 import torch
 from inference_peers import PEERS, bundled_rapidocr
 from inference_process import measure
-from inference_subjects import LADDER, Job
+from inference_subjects import FROM_ONNX, LADDER, Job
 from inference_tables import TITLES, Done, differences, show_differences, show_figures
 from rich.console import Console
 from tqdm import tqdm
@@ -83,9 +83,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if min(numbers) < 1 or args.photos == 0:
         parser.error("numbers must be 1 or more")
     if args.subjects is None:
-        args.subjects = [s for s in TITLES if s != "compile" and (s != "onnx" or args.onnx)]
-    if "onnx" in args.subjects and not args.onnx:
-        parser.error("--subjects onnx: needs --onnx FILE")
+        args.subjects = [s for s in TITLES if s != "compile" and (s not in FROM_ONNX or args.onnx)]
+    wanting = [name for name in args.subjects if name in FROM_ONNX and not args.onnx]
+    if wanting:
+        parser.error(f"--subjects {wanting[0]}: needs --onnx FILE")
     return args
 
 
@@ -138,7 +139,7 @@ def plan(args: argparse.Namespace, photos: list[str]) -> tuple[list[Job], list[s
             missing.append(f"left out: {error}")
             names = [name for name in names if name in LADDER]
         if own["onnx"] is None:
-            names = [name for name in names if name != "onnx"]
+            names = [name for name in names if name not in FROM_ONNX]
         for side in dict.fromkeys(args.long_side):
             for name in names:
                 # RapidOCR takes photos one by one.

@@ -26,10 +26,14 @@ LADDER = {
     "threads": "+ words found in threads",
     "compile": "  compiled",
     "onnx": "  ONNX Runtime",
+    "openvino": "  OpenVINO",
     "tiled": "  in tiles",
 }
 """Ours: each step down to 'threads', which is what users get, is added to those before; the others
 are taken to 'threads'."""
+
+FROM_ONNX = {"onnx": "onnxruntime", "openvino": "openvino"}
+"""What runs an exported file, by subject; ONNX Runtime in float32, OpenVINO as the rest."""
 
 WHOLE_SHARE = 0.9
 """Of the memory that the smallest photo needs: so much is left for it to be cut into tiles."""
@@ -52,7 +56,7 @@ class Job:
         precision: What 'precision' and the steps after it compute in, see `TorchNetwork`.
         config: Of the ladder; None: the official CRAFT.
         checkpoint: Its weights; None: random ones.
-        onnx: The model file of 'onnx' or of a peer.
+        onnx: The model file of the subjects in `FROM_ONNX`, or of a peer.
         photos: ``.npy`` files, ``(H, W, 3)`` uint8 BGR.
     """
 
@@ -154,8 +158,12 @@ def make_detector(job: Job) -> TextDetector:
     from mmtextplug.inference.runner import Limits
     from mmtextplug.inference.settings import configure
 
-    if job.subject == "onnx":
-        detector = TextDetector.from_onnx(job.onnx, device=job.device, score_maps=False)
+    if job.subject in FROM_ONNX:
+        backend = FROM_ONNX[job.subject]
+        precision = "auto" if backend == "onnxruntime" else job.precision
+        detector = TextDetector.from_onnx(
+            job.onnx, device=job.device, backend=backend, precision=precision, score_maps=False
+        )
         config = with_long_side(detector.runner.network.config, job.long_side)
         with DefaultScope.overwrite_default_scope(config.get("default_scope") or "mmocr"):
             detector.transforms = Compose(photo_pipeline(config))

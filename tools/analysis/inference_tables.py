@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inference_peers import PEERS
-from inference_subjects import LADDER, Job
+from inference_subjects import FROM_ONNX, LADDER, Job
 from rich.console import Console
 from rich.table import Table
 from word_differences import compare_words
@@ -62,7 +62,7 @@ class Done:
 
 def trained(job: Job) -> bool:
     """Whether its words mean something: not those of random weights."""
-    return bool(job.checkpoint) or job.subject in ("onnx", "rapidocr")
+    return bool(job.checkpoint) or job.subject in (*FROM_ONNX, "rapidocr")
 
 
 def pairs_to_compare(done: Sequence[Done]) -> list[tuple[Done, Done]]:
