@@ -474,7 +474,7 @@ def test_a_peer_that_is_not_there_is_said_and_the_rest_runs(tool, monkeypatch, c
         "easyocr is not installed", "rapidocr is not installed"
     ]  # fmt: skip
     craft = [job for job in jobs if job.model == "craft"]
-    assert [job.subject for job in craft[::2]] == [*NAMES[:5], "onnx", "tiled"]
+    assert [job.subject for job in craft[::2]] == [*NAMES[:5], "onnx", "openvino", "tiled"]
     assert {(job.config, job.checkpoint, job.onnx) for job in craft} == {
         (None, "official.pth", "m.onnx")
     }

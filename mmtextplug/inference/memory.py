@@ -28,7 +28,8 @@ class _LiveBytes(TorchDispatchMode):
         made = func(*args, **(kwargs or {}))
         for tensor in made if isinstance(made, (tuple, list)) else (made,):
             if isinstance(tensor, Tensor):
-                storage = tensor.untyped_storage()
+                # PyTorch 1 has storages with types only.
+                storage = getattr(tensor, "untyped_storage", tensor.storage)()
                 # A view's storage is that of what it was taken from: it counts once.
                 self.alive[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
         self.alive = {key: item for key, item in self.alive.items() if not item[0].expired()}

@@ -133,6 +133,21 @@ def test_an_unknown_precision(precision):
         TorchNetwork(build(CRAFT), precision)
 
 
+@pytest.mark.skipif(not hasattr(torch, "compile"), reason="PyTorch 1 compiles nothing")
+def test_a_network_is_compiled_for_any_size(monkeypatch):
+    asked = []
+
+    def compile(function, **options):
+        asked.append(options)
+        return lambda inputs: function(inputs) + 1
+
+    monkeypatch.setattr(torch, "compile", compile)
+    inputs = torch.randn(1, 3, 64, 96)
+    plain, compiled = (TorchNetwork(build(CRAFT), "float32", compile=c) for c in (False, True))
+    torch.testing.assert_close(compiled(inputs), plain(inputs) + 1)
+    assert asked == [dict(dynamic=True)]
+
+
 class Clock:
     """Time passes only in networks: ``costs`` seconds by precision."""
 

@@ -79,9 +79,9 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     if args.config:
-        detector = TextDetector.from_config(args.config, args.checkpoint)
+        detector = TextDetector.from_config(args.config, args.checkpoint, precision="float32")
     else:
-        detector = TextDetector.official()
+        detector = TextDetector.official(precision="float32")
     head = detector.model.det_head
     if head.link_refiner is None:
         head.link_refiner = MODELS.build(dict(type="LinkRefiner")).eval()

@@ -204,7 +204,7 @@ def sheet(verdicts: Sequence[Verdict], per_row: int = 4) -> np.ndarray:
 
 def make_detector(args: argparse.Namespace) -> TextDetector | None:
     # Pictures go in as they are: heights are those that the network sees.
-    size = {"magnification": 1.0, "long_side": 4096}
+    size = {"magnification": 1.0, "long_side": 4096, "precision": "float32"}
     if args.official:
         return TextDetector.official(**size)
     if args.config:

@@ -112,7 +112,7 @@ def as_predictions(
         )
     build = TextDetector.official if config is None else TextDetector.from_config
     first = () if config is None else (launch.load_config(config, args.cfg_options),)
-    detector = build(*first, checkpoint=path, device=args.device)
+    detector = build(*first, checkpoint=path, device=args.device, precision="float32")
     out = args.out / f"{name}.json"
     predict(detector, {names[key]: photo for key, photo in photos.items()}, out)
     return out

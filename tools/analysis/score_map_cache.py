@@ -119,8 +119,9 @@ class MapSource:
     def detector(self) -> TextDetector:
         """Built when the first photo is not in the folder."""
         args = self.args
-        sizes = dict(long_side=args.long_side, magnification=args.magnification)
-        return TextDetector.from_config(self.config, args.checkpoint, device=args.device, **sizes)
+        settings = dict(long_side=args.long_side, magnification=args.magnification)
+        settings |= dict(device=args.device, precision="float32")
+        return TextDetector.from_config(self.config, args.checkpoint, **settings)
 
     def __call__(self, path: Path, name: str) -> Maps:
         """The maps of the photo at ``path``; ``name`` is its file in the folder."""
