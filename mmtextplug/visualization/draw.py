@@ -69,14 +69,15 @@ def draw_words(
             finite are left out.
         colour: BGR.
         scores: ``(N,)``, written at each word's first corner.
-        thickness: Of the lines, in pixels; default: by the size of the image.
+        thickness: Of the lines, in pixels; default: by the size of the image, but never so much
+            that most words would be hidden under them.
 
     Returns:
         The picture, ``(H, W, 3)`` uint8, BGR.
     """
     picture = _as_bgr(image).copy()
-    thickness = thickness or line_thickness(image)
     outlines = [np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in polygons]
+    thickness = thickness or _thickness(image, outlines)
     _outline(picture, outlines, colour, thickness)
     if scores is not None:
         size = _text_scale(image) * 0.6
@@ -102,7 +103,7 @@ def draw_chars(
         chars: For each word its characters ``(n, 4, 2)``, or None where they are not known; one
             such array is taken as one word.
         colour: BGR.
-        thickness: Of the lines, in pixels; default: half a word's.
+        thickness: Of the lines, in pixels; default: half of what words of their size have.
 
     Returns:
         The picture, ``(H, W, 3)`` uint8, BGR.
@@ -116,7 +117,7 @@ def draw_chars(
         if word is not None
         for quad in np.asarray(word, np.float64).reshape(-1, 4, 2)
     ]
-    _outline(picture, quads, colour, thickness or max(1, line_thickness(image) // 2))
+    _outline(picture, quads, colour, thickness or max(1, _thickness(image, quads) // 2))
     return picture
 
 
@@ -166,6 +167,17 @@ def side_by_side(
 def line_thickness(image: np.ndarray) -> int:
     """Pixels that a line should have to be seen when the image is fitted to a screen."""
     return max(1, round(max(image.shape[:2]) / 900))
+
+
+def _thickness(image: np.ndarray, outlines: Sequence[np.ndarray]) -> int:
+    """As `line_thickness`, but at most an eighth of the median height of what is outlined."""
+    heights = [
+        min(cv2.minAreaRect(outline.astype(np.float32))[1])
+        for outline in outlines
+        if len(outline) > 2 and np.isfinite(outline).all() and np.abs(outline).max() < _FAR
+    ]
+    most = int(np.median(heights) / 8) if heights else _FAR
+    return max(1, min(line_thickness(image), most))
 
 
 def _text_scale(image: np.ndarray) -> float:

@@ -122,3 +122,14 @@ def test_titles_stand_on_white_above():
 def test_titles_must_match(count, titles):
     with pytest.raises(ValueError, match=f"got {count} images"):
         side_by_side([np.zeros((2, 2), np.uint8)] * count, titles)
+
+
+def test_lines_do_not_hide_small_words_on_large_pictures():
+    image = np.zeros((2700, 2700), np.uint8)
+    word = np.array([[100, 100], [400, 100], [400, 116], [100, 116]], float)
+    tall = word * [1, 4]
+    # 2,700 / 900 = 3 px for a picture of this size; an eighth of 16 px is 2.
+    for words, thickness in (([word], 2), ([tall], 3), ([word, word, tall], 2)):
+        expected = draw_words(image, words, thickness=thickness)
+        np.testing.assert_array_equal(draw_words(image, words), expected)
+    assert not draw_words(image, [word])[104:113, 250].any()
