@@ -113,3 +113,59 @@ def test_a_training_starts_from_parameters_alone(tmp_path):
     start.train()
     assert start.iter == 2
     assert start.model.scale.weight.item() == pytest.approx(2.0, abs=1e-6)  # the solution
+
+
+def test_a_test_goes_through_the_fast_network_and_leaves_the_model(tmp_path, monkeypatch):
+    from mmengine.evaluator import BaseMetric
+
+    from mmtextplug.inference import network
+
+    class Maps(BaseModel):
+        """Tells the mean of what it predicts, by a network that `accelerate` can copy."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Conv2d(3, 1, 1, bias=False)
+            self.norm = nn.BatchNorm2d(1, eps=0)
+            self.det_head = nn.Identity()
+            self.det_head.forward = lambda features, samples=None: features
+            self.det_head.postprocessor = lambda maps, samples: [float(maps.mean())]
+
+        def extract_feat(self, inputs):
+            return self.norm(self.scale(inputs))
+
+        def forward(self, inputs, data_samples=None, mode="predict"):
+            return self.predict(inputs, data_samples)
+
+        def predict(self, inputs, data_samples):
+            return [float("nan")]  # not this one
+
+    class Mean(BaseMetric):
+        def process(self, data_batch, data_samples):
+            self.results += data_samples
+
+        def compute_metrics(self, results):
+            return {"mean": results[0]}
+
+    model = Maps()
+    nn.init.ones_(model.scale.weight)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    torch.save(state, tmp_path / "w.pth")
+    made = []
+    original = network.TorchNetwork
+    monkeypatch.setattr(network, "TorchNetwork", lambda *args: made.append(args) or original(*args))
+    start = SafeRunner(
+        model,
+        str(tmp_path),
+        test_dataloader=DataLoader([{"inputs": torch.ones(3, 32, 32)}]),
+        test_evaluator=Mean(),
+        test_cfg=dict(),
+        load_from=str(tmp_path / "w.pth"),
+        log_level="ERROR",
+        default_scope="mmengine",
+        experiment_name=f"{tmp_path.name}_fast",
+    )
+    start.strict_load, start.fast_test = True, dict(precision="float32")
+    assert start.test()["mean"] == pytest.approx(3.0)
+    assert [args[1:] for args in made] == [("float32", False)]
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())

@@ -77,10 +77,10 @@ def tile_within(max_memory: int, per_pixel: float, halo: int, step: int) -> int:
         int: In pixels, a multiple of ``step``.
 
     Raises:
-        ValueError: If a tile of that size would give nothing beyond its overlap.
+        ValueError: If less than a third of the side of such a tile would be more than overlap.
     """
     side = int(pixels_within(max_memory, per_pixel) ** 0.5) // step * step
-    least = 2 * halo + step
+    least = 2 * halo + max(halo, step)
     if side < least:
         needed = -(-least * least * per_pixel // MIB)
         raise ValueError(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
+from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
@@ -16,6 +18,7 @@ from mmtextplug.inference import memory, tiles
 from mmtextplug.inference.batches import plan_batches
 from mmtextplug.inference.network import (
     TorchNetwork,
+    check_finite,
     fold_batch_norms,
     gives_maps,
     refuse_settings_of_maps,
@@ -70,6 +73,7 @@ class BatchRunner:
         self.limits = limits
         self._given = network
         self._pool: ThreadPoolExecutor | None = None
+        self._warned = False
 
     @functools.cached_property
     def network(self) -> Callable[[Tensor], Tensor] | None:
@@ -79,7 +83,7 @@ class BatchRunner:
         limits = self.limits
         if gives_maps(self.model):
             return TorchNetwork(self.model, limits.precision, limits.compile)
-        refuse_settings_of_maps(limits.precision, limits.compile)
+        refuse_settings_of_maps(limits.precision, limits.compile, limits.max_memory)
         fold_batch_norms(self.model)
         return None
 
@@ -88,19 +92,23 @@ class BatchRunner:
         return next((p.device for p in self.model.parameters()), torch.device("cpu"))
 
     @functools.cached_property
+    def max_memory(self) -> int:
+        """MiB that the network may take for images and features."""
+        if self.limits.max_memory is not None:
+            return self.limits.max_memory
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[0] // 2 // memory.MIB
+        return MAX_MEMORY
+
+    @functools.cached_property
     def max_pixels(self) -> int:
         """How many pixels the network may get at once."""
-        cap = self.limits.max_memory
-        if cap is None:
-            cap = MAX_MEMORY
-            if self.device.type == "cuda":
-                cap = torch.cuda.mem_get_info(self.device)[0] // 2 // memory.MIB
-        return memory.pixels_within(cap, self.bytes_per_pixel)
+        return memory.pixels_within(self.max_memory, self.bytes_per_pixel)
 
     @functools.cached_property
     def bytes_per_pixel(self) -> float:
-        given = getattr(self.network, "bytes_per_pixel", None)
-        return given or memory.bytes_per_pixel(self.network, self.device)
+        """Of the network, see `memory.bytes_per_pixel`."""
+        return self.network.bytes_per_pixel
 
     def start(
         self,
@@ -154,8 +162,8 @@ class BatchRunner:
         self, item: dict, progress: Callable[[int, int], None] | None
     ) -> tuple[Tensor, list[BaseDataElement]]:
         sample, image = item["data_samples"], item["inputs"]
-        cap = int(self.max_pixels * self.bytes_per_pixel / memory.MIB)
-        tile = memory.tile_within(cap, self.bytes_per_pixel, tiles.HALO, STEP)
+        tile = memory.tile_within(self.max_memory, self.bytes_per_pixel, tiles.HALO, STEP)
+        self._warn_of_pooling()
 
         def prepare(part: Tensor) -> Tensor:
             inputs, _ = self._prepare([dict(inputs=part, data_samples=sample.clone())])
@@ -170,12 +178,26 @@ class BatchRunner:
         sample.set_metainfo(dict(batch_input_shape=padded, pad_shape=padded))
         return maps, [sample]
 
+    def _warn_of_pooling(self) -> None:
+        """Say once that tiles are not quite the whole, of a network that looks at all at once."""
+        if not self._warned and any(
+            "AdaptiveAvgPool" in type(m).__name__ for m in self.model.modules()
+        ):
+            print_log(
+                "this network averages over the whole image (as DBNet++ does): in tiles its scores "
+                "differ a little; raise --max-memory (max_memory) for those of the whole image",
+                logger="current",
+                level=logging.WARNING,
+            )
+        self._warned = True
+
     def _submit(self, maps: Tensor, sample: BaseDataElement) -> Future[BaseDataElement]:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1))
         return self._pool.submit(self._find_words, maps, sample)
 
     def _find_words(self, maps: Tensor, sample: BaseDataElement) -> BaseDataElement:
+        check_finite(maps)
         with torch.inference_mode():
             return self.model.det_head.postprocessor(maps, [sample])[0]
 

@@ -13,6 +13,7 @@ from mmtextplug.inference import network
 from mmtextplug.inference.network import (
     TorchNetwork,
     accelerate,
+    check_finite,
     fastest_precision,
     fold_batch_norms,
     gives_maps,
@@ -91,6 +92,20 @@ def test_folding_leaves_the_outputs(layers, folded):
     )
 
 
+@pytest.mark.parametrize(
+    "order", [("conv", "norm", "act"), ("norm", "act", "conv"), ("conv", "act", "norm")]
+)
+def test_modules_that_apply_their_layers_in_another_order_stay_right(order):
+    from mmcv.cnn import ConvModule
+
+    torch.manual_seed(1)
+    model = lived_in(ConvModule(3, 3, 3, norm_cfg=dict(type="BN"), order=order)).double()
+    inputs = torch.randn(1, 3, 9, 9, dtype=torch.float64)
+    expected = model(inputs)
+    assert fold_batch_norms(nn.Sequential(model)) == (order[1] == "norm")
+    torch.testing.assert_close(model(inputs), expected)
+
+
 def test_a_normalisation_in_training_is_left_alone():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     assert fold_batch_norms(model.train()) == 0
@@ -133,6 +148,34 @@ def test_an_unknown_precision(precision):
         TorchNetwork(build(CRAFT), precision)
 
 
+def test_scores_that_are_no_numbers_are_told():
+    check_finite(torch.zeros(1, 2, 3, 3))
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"score maps are not finite: .* precision"):
+            check_finite(torch.tensor([[[0.5, bad]]]))
+
+
+@pytest.mark.skipif(not hasattr(torch, "compile"), reason="PyTorch 1 compiles nothing")
+def test_nothing_that_spies_on_operators_sees_the_compiled_network(monkeypatch):
+    """Under a mode that follows operators a network would never be compiled."""
+    from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+    modes = []
+
+    def compile(function, **options):
+        def run(inputs):
+            modes.append(_get_current_dispatch_mode())
+            return function(inputs)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile)
+    network = TorchNetwork(build(CRAFT), "float32", compile=True)
+    network(torch.randn(1, 3, 64, 96))
+    assert modes == [None]
+    assert network.bytes_per_pixel > 0
+
+
 @pytest.mark.skipif(not hasattr(torch, "compile"), reason="PyTorch 1 compiles nothing")
 def test_a_network_is_compiled_for_any_size(monkeypatch):
     asked = []
@@ -146,6 +189,9 @@ def test_a_network_is_compiled_for_any_size(monkeypatch):
     plain, compiled = (TorchNetwork(build(CRAFT), "float32", compile=c) for c in (False, True))
     torch.testing.assert_close(compiled(inputs), plain(inputs) + 1)
     assert asked == [dict(dynamic=True)]
+
+
+CPU = torch.device("cpu")
 
 
 class Clock:
@@ -184,7 +230,7 @@ def test_the_fastest_precision_is_measured(costs, chosen, tried, monkeypatch):
     assert clock.calls.count("float16") == tried
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.02])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 1.0])
 def test_a_precision_whose_scores_are_others_is_not_taken(bad, monkeypatch):
     class Wrong(Clock):
         def scores(self, precision, inputs):
@@ -192,6 +238,16 @@ def test_a_precision_whose_scores_are_others_is_not_taken(bad, monkeypatch):
 
     clock = Wrong(monkeypatch, float32=1.0, float16=0.1)
     assert fastest_precision(clock, torch.device("cpu")) == "float32"
+
+
+def test_scores_of_nothing_do_not_pass_for_those_of_text(monkeypatch):
+    """Small scores, as of most of a page, and a precision that loses them all."""
+
+    class Lost(Clock):
+        def scores(self, precision, inputs):
+            return torch.zeros_like(inputs) if precision == "float16" else inputs * 1e-3
+
+    assert fastest_precision(Lost(monkeypatch, float32=1.0, float16=0.1), CPU) == "float32"
 
 
 def test_measuring_leaves_random_numbers_alone(monkeypatch):
@@ -249,6 +305,25 @@ def test_weights_that_are_put_in_place_before_the_first_prediction_count():
             mine.mul_(0.9)
             its.mul_(0.9)
     for one, two in zip(found_by(model), found_by(other)):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_training_goes_on_with_the_model_itself():
+    model = build(CRAFT)
+    own = model.predict
+    accelerate(model, "float32")
+    found_by(model)
+    assert model.predict != own
+    model.train()
+    assert model.predict == own
+    assert model.training
+    assert model.det_head.training
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.9)
+    other = build(CRAFT)
+    other.load_state_dict(model.state_dict())
+    for one, two in zip(found_by(accelerate(model.eval(), "float32")), found_by(other)):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 from pathlib import Path
 
@@ -123,14 +124,17 @@ def test_settings_of_the_search_for_words_are_free(file):
     assert len(detection.polygons) == len(detection.chars) == 10
 
 
-def test_the_tool_takes_the_file(file, tmp_path, monkeypatch, capsys):
-    import importlib.util
-
+def infer_tool(monkeypatch):
     root = Path(__file__).resolve().parents[2]
     monkeypatch.syspath_prepend(str(root / "tools"))
     spec = importlib.util.spec_from_file_location("infer_onnx_tool", root / "tools" / "infer.py")
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
+    return tool
+
+
+def test_the_tool_takes_the_file(file, tmp_path, monkeypatch, capsys):
+    tool = infer_tool(monkeypatch)
     cv2.imwrite(str(tmp_path / "page.png"), page(300, 500))
     command = ["infer.py", str(tmp_path / "page.png"), "--out", str(tmp_path / "out")]
     monkeypatch.setattr("sys.argv", [*command, "--onnx", str(file), "--device", "cpu"])
@@ -140,3 +144,12 @@ def test_the_tool_takes_the_file(file, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", [*command, "--onnx", str(file), "--config", "x.py"])
     with pytest.raises(ValueError, match=r"--config: the file of --onnx has its own"):
         tool.main()
+
+
+@pytest.mark.parametrize(
+    ("options", "device"),
+    [([], "cuda"), (["--onnx", "x"], "cpu"), (["--device", "cuda:1"], "cuda:1")],
+)
+def test_a_file_runs_on_the_cpu_unless_told(options, device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert infer_tool(monkeypatch).parse_args(["x.jpg", "--out", "o", *options]).device == device

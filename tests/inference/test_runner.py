@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmtextplug.inference import TextDetector, tiles
+from mmtextplug.inference import TextDetector, runner, tiles
 from mmtextplug.inference.runner import BatchRunner, Limits
 
 
@@ -103,10 +103,10 @@ def test_words_on_seams_are_whole():
     (whole,) = detector().detect([image])
     assert len(whole.polygons) > 100
     assert len(TwoColours.calls) > 0
-    # 640 px at most, of which 256 px overlap on each side.
+    # 800 px at most, of which 256 px overlap on each side.
     small = detector()
     per_pixel = small.runner.bytes_per_pixel
-    (tiled,) = (capped := detector(max_memory=int(640 * 640 * per_pixel / 2**20) + 1)).detect(
+    (tiled,) = (capped := detector(max_memory=int(800 * 800 * per_pixel / 2**20) + 1)).detect(
         [image]
     )
     assert capped.runner.max_pixels < 1300 * 1500
@@ -132,7 +132,7 @@ def test_an_overlap_that_is_too_small_would_show(monkeypatch):
 
 def test_tiles_are_reported():
     told = []
-    capped = detector(max_memory=30)
+    capped = detector(max_memory=40)
     futures = capped.start([page(1300, 1500)], progress=lambda *done: told.append(done))
     assert len(futures[0].result().pred_instances) > 100
     count = told[-1][1]
@@ -141,7 +141,7 @@ def test_tiles_are_reported():
 
 
 def test_a_cap_that_no_tile_fits_under():
-    with pytest.raises(ValueError, match=r"max_memory \d MiB: this network needs at least \d+ MiB"):
+    with pytest.raises(ValueError, match=r"max_memory 2 MiB: this network needs at least \d+ MiB"):
         detector(max_memory=2).detect([page(1300, 1500)])
 
 
@@ -192,11 +192,11 @@ def test_words_are_found_while_the_next_batch_runs():
         return network(inputs)
 
     count.bytes_per_pixel = 1.0
-    runner = BatchRunner(slow.model, Limits(), count)
-    from mmtextplug.inference.detector import _sample
+    counted = BatchRunner(slow.model, Limits(), count)
+    from mmtextplug.inference.detector import as_sample
 
-    items = [slow.transforms(_sample(page(200, 300, seed))) for seed in range(2)]
-    assert all(len(future.result().pred_instances) for future in runner.start(items))
+    items = [slow.transforms(as_sample(page(200, 300, seed))) for seed in range(2)]
+    assert all(len(future.result().pred_instances) for future in counted.start(items))
 
 
 def test_what_goes_wrong_with_words_is_raised():
@@ -219,6 +219,30 @@ def test_a_detector_without_maps_runs_as_it_is_and_takes_no_precision():
     plain.model.det_head.forward = lambda x, data_samples=None: [x[:, :2]]
     with pytest.raises(ValueError, match="precision bfloat16: this detector has no score maps"):
         plain.detect([page(200, 300)])
+    capped = detector(max_memory=100)
+    capped.model.det_head.forward = lambda x, data_samples=None: [x[:, :2]]
+    with pytest.raises(ValueError, match="max_memory 100: this detector has no score maps"):
+        capped.detect([page(200, 300)])
+
+
+def test_tiles_of_a_network_that_pools_over_the_image_are_warned_of_once(monkeypatch):
+    said = []
+    monkeypatch.setattr(runner, "print_log", lambda message, **kwargs: said.append(message))
+    capped = detector(max_memory=40)
+    capped.detect([page(1300, 1500)])
+    assert said == []
+    capped = detector(max_memory=40)
+    capped.model.backbone.pool = nn.AdaptiveAvgPool2d(1)
+    capped.detect([page(1300, 1500)] * 2)
+    assert len(said) == 1
+    assert "averages over the whole image" in said[0]
+
+
+def test_scores_that_are_no_numbers_do_not_pass_for_no_words():
+    broken = detector()
+    broken.model.backbone.norm.bias.data.fill_(float("nan"))
+    with pytest.raises(ValueError, match="score maps are not finite"):
+        broken.detect([page(200, 300)])
 
 
 def test_the_networks_precision_is_told():
