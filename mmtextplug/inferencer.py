@@ -27,6 +27,7 @@ from mmtextplug import launch
 from mmtextplug.checkpoint import load_weights
 from mmtextplug.craft.weights import official_weights
 from mmtextplug.inference import OFFICIAL, accelerate
+from mmtextplug.inference.detector import as_sample
 from mmtextplug.inference.settings import configure
 from mmtextplug.photos import SUFFIXES, read_photo
 from mmtextplug.safe_load import safe_load
@@ -104,9 +105,9 @@ class TextDetInferencer(apis.TextDetInferencer):
 
     def visualize(self, inputs: Sequence[Input], preds: list, **kwargs) -> list | None:
         """See MMOCR's; it gets the photos as the network saw them."""
-        wanted = any(kwargs.get(key) for key in ("show", "save_vis", "return_vis"))
-        images = [_read(item)["img"] for item in inputs] if wanted else inputs
-        return super().visualize(images, preds, **kwargs)
+        if _drawn(kwargs):
+            inputs = [_read(item)["img"] for item in inputs]
+        return super().visualize(inputs, preds, **kwargs)
 
     def pred2dict(self, data_sample: object) -> dict:
         """Plain lists of a prediction: ``polygons``, ``scores`` and, if found, ``chars``."""
@@ -120,8 +121,13 @@ class TextDetInferencer(apis.TextDetInferencer):
 class MMOCRInferencer(apis.MMOCRInferencer):
     """MMOCR's ``MMOCRInferencer`` with `TextDetInferencer` for its detector.
 
-    Predictions have ``det_chars``, where the post-processor finds characters. Recognisers and
-    extractors are MMOCR's own; files with their weights are refused if they hold more than that.
+    Predictions have ``det_chars``, where the post-processor finds characters. Words are read from
+    the photo as the detector saw it.
+
+    Recognisers and extractors are MMOCR's own; an extractor reads photos its own way. Files named
+    in ``rec_weights`` and ``kie_weights`` are refused if they hold more than data. Without them,
+    MMOCR downloads the weights that its model zoo has for the name of a model, and unpickles them:
+    that may run code, so name a model alone only if you trust the zoo and the connection.
 
     Args:
         det, det_weights: See `TextDetInferencer`. Default: the official CRAFT, or no detector if
@@ -174,6 +180,16 @@ class MMOCRInferencer(apis.MMOCRInferencer):
     def _inputs_to_list(self, inputs: Input | Sequence[Input]) -> list:
         return _photos_of(inputs) or super()._inputs_to_list(inputs)
 
+    # MMOCR's name. Words are cropped out of what it returns.
+    def _inputs2ndarrray(self, inputs: Sequence[Input]) -> list[np.ndarray]:
+        return [_read(item)["img"] for item in inputs]
+
+    def visualize(self, inputs: Sequence[Input], preds: dict, **kwargs) -> list | None:
+        """See MMOCR's; words and texts are drawn on the photos as the detector saw them."""
+        if self.mode == "det_rec" and _drawn(kwargs):
+            inputs = self._inputs2ndarrray(inputs)
+        return super().visualize(inputs, preds, **kwargs)
+
     def postprocess(
         self,
         preds: dict,
@@ -199,17 +215,21 @@ class MMOCRInferencer(apis.MMOCRInferencer):
 
 
 def _read(item: Input | dict) -> dict:
-    """What a test pipeline works on, of a path, an address or a ``(H, W[, 3])`` uint8 BGR image."""
+    """What a test pipeline works on, of a path, an address or an image (see `as_sample`)."""
     path = None
     if isinstance(item, str):
         path = item
         with get_local_path(item) as local:
             item = read_photo(local)[0]
-    if not isinstance(item, np.ndarray) or item.dtype != np.uint8 or not item.size:
-        raise ValueError("an input must be a photo's path or a uint8 array that is not empty")
-    if item.ndim == 2:
-        item = np.repeat(item[..., None], 3, axis=2)
-    return dict(img=item, img_path=path, img_shape=item.shape[:2], ori_shape=item.shape[:2])
+    if not isinstance(item, np.ndarray):
+        raise ValueError(
+            f"an input must be a photo's path or a uint8 array, got {type(item).__name__}"
+        )
+    return as_sample(item) | dict(img_path=path)  # MMOCR numbers what has None
+
+
+def _drawn(options: dict) -> bool:
+    return any(options.get(key) for key in ("show", "save_vis", "return_vis"))
 
 
 def _photos_of(inputs: Input | Sequence[Input]) -> list | None:

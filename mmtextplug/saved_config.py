@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import ast
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.fileio import get_local_path
-from mmengine.registry import Registry, root
 
-from mmtextplug.compat import UpstreamError, import_upstream
+from mmtextplug.registered import unregistered
 from mmtextplug.safe_load import safe_load
 
 
@@ -47,8 +43,8 @@ def saved_config(path: str | Path) -> Config:
             for key in ("default_scope", "model", "test_dataloader", "test_pipeline")
             if key in settings
         }
-        for name in sorted(set(_types(kept))):
-            _refuse_unregistered(name)
+        for where, name in unregistered(kept):
+            raise ValueError(f"{where}: nobody registered {name!r}")
     except ValueError as error:
         raise ValueError(f"{path}: its config is refused: {error}. Name one instead.") from error
     if not isinstance(kept.get("model"), dict):
@@ -91,27 +87,3 @@ def _literal(node: ast.AST) -> object:
         return ast.literal_eval(node)
     except ValueError:
         raise ValueError(f"line {node.lineno}: {ast.unparse(node)[:60]} is no literal") from None
-
-
-def _types(value: object) -> Iterator[str]:
-    if isinstance(value, dict):
-        if isinstance(value.get("type"), str):
-            yield value["type"]
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _types(item)
-
-
-def _refuse_unregistered(name: str) -> None:
-    """MMEngine imports and calls whatever a type with dots names, ``subprocess.Popen`` included."""
-    scope, dot, item = name.partition(".")
-    if not dot:
-        return
-    if scope in MODULE2PACKAGE:
-        with contextlib.suppress(UpstreamError):
-            import_upstream(f"{scope}.registry")
-    registries = [value for value in vars(root).values() if isinstance(value, Registry)]
-    inner = [r if scope == r.scope else r.children.get(scope) for r in registries]
-    if not any(item in registry.module_dict for registry in inner if registry is not None):
-        raise ValueError(f"nobody registered a type {name!r}")

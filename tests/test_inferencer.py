@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -15,8 +17,10 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import LabelData
 from mmocr import apis
 from mmocr.models.textdet.heads.base import BaseTextDetHead
+from mmocr.structures import TextRecogDataSample
 from PIL import Image
 from torch import nn
 
@@ -32,6 +36,7 @@ CONFIGS = sorted(
     for folder in ("craft", "dbnet")
     for path in (ROOT / "configs" / folder).glob("[!_]*.py")
 )
+NO_IMAGES = [(4,), (4, 4, 2), (4, 4, 4), (4, 4, 3, 1)]
 OURS_AND_MMOCRS = [inferencer.TextDetInferencer, apis.TextDetInferencer]
 needs_official_weights = pytest.mark.skipif(
     importlib.util.find_spec(weights.PACKAGE) is None, reason="extra 'weights' not installed"
@@ -372,9 +377,60 @@ def test_photos_are_read_upright_and_in_all_depths(painted, tmp_path):
     grey = np.zeros((64, 96), np.uint8)
     grey[20:40, 30:50] = 255
     Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    for item in (grey, str(tmp_path / "deep.png"), grey[..., None].repeat(3, axis=2)):
+    colour = grey[..., None].repeat(3, axis=2)
+    for item in (grey, grey[..., None], str(tmp_path / "deep.png"), colour):
         prediction = infer(item, progress_bar=False)["predictions"][0]
         np.testing.assert_allclose(centres(prediction), [(39.5, 29.5)], atol=2.5)
+
+
+class Recogniser:
+    """Keeps the words that it gets."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.seen: list[np.ndarray] = []
+        self.visualizer = SimpleNamespace(font_families=["monospace"], font_properties=None)
+
+    def __call__(self, words: list, **options: object) -> dict:
+        self.seen += words
+        text = LabelData(item="ab", score=[1.0, 1.0])
+        return {"predictions": [TextRecogDataSample(pred_text=text) for _ in words]}
+
+    def pred2dict(self, sample: TextRecogDataSample) -> dict:
+        return {"text": sample.pred_text.item, "scores": 1.0}
+
+
+def test_words_are_read_from_the_photo_that_the_detector_saw(painted, tmp_path, monkeypatch):
+    monkeypatch.setattr(apis, "TextRecInferencer", Recogniser)
+    config, checkpoint = painted
+    infer = make(inferencer.MMOCRInferencer, det=config, det_weights=checkpoint, rec="r")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = page(words=1)
+    upright[:, 100:, 2] = 90  # red, of which no score is made
+    lying = Image.fromarray(np.ascontiguousarray(np.rot90(upright)[..., ::-1]))
+    lying.save(tmp_path / "lying.webp", lossless=True, exif=exif)
+    # White that is transparent shows grey; it is no word, and words are not read from white.
+    clear = Image.fromarray(np.ascontiguousarray(upright[..., ::-1])).convert("RGBA")
+    clear.paste((255, 255, 255, 0), (0, 52, 160, 64))
+    clear.save(tmp_path / "clear.png")
+    seen = upright.copy()
+    seen[52:] = 128
+    grey = np.zeros((64, 96), np.uint8)
+    grey[20:40, 30:50] = 255
+    for item, same in (
+        (tmp_path / "lying.webp", upright),
+        (tmp_path / "clear.png", seen),
+        (grey, grey[..., None].repeat(3, axis=2)),
+    ):
+        infer.textrec_inferencer.seen.clear()
+        results = [infer(i, return_vis=True, batch_size=1, out_dir="") for i in (item, same)]
+        words = infer.textrec_inferencer.seen
+        assert len(words) == 2 * len(results[0]["predictions"][0]["rec_texts"]) > 0
+        assert words[0].max() > 200  # the word is on it
+        for mine, theirs in zip(words, words[len(words) // 2 :]):
+            np.testing.assert_array_equal(mine, theirs)
+        pictures = [result["visualization"][0] for result in results]
+        np.testing.assert_array_equal(*pictures)
 
 
 def test_of_a_folder_photos_are_taken_in_order(painted, tmp_path):
@@ -391,10 +447,18 @@ def test_of_a_folder_photos_are_taken_in_order(painted, tmp_path):
         assert [len(one["scores"]) for one in found] == [2, 1]
 
 
-@pytest.mark.parametrize("item", [np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), 7])
-def test_what_is_no_photo_is_refused(painted, item, tmp_path):
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (7, "a photo's path or a uint8 array, got int"),
+        (np.zeros((4, 4, 3)), "a uint8 array that is not empty"),
+        (np.zeros((0, 4, 3), np.uint8), "a uint8 array that is not empty"),
+        *((np.zeros(shape, np.uint8), "BGR or .* grey, got") for shape in NO_IMAGES),
+    ],
+)
+def test_what_is_no_photo_is_refused(painted, item, message, tmp_path):
     infer = make(inferencer.TextDetInferencer, *painted)
-    with pytest.raises(ValueError, match="a photo's path or a uint8 array that is not empty"):
+    with pytest.raises(ValueError, match=message):
         infer(item, progress_bar=False)
     (tmp_path / "bad.png").write_bytes(b"nonsense")
     with pytest.raises(ValueError, match=r"bad\.png: not an image"):
@@ -435,7 +499,7 @@ def test_no_checkpoint_runs_code(painted, tmp_path):
         ("x = dict(**open('{mark}', 'w'))", r"dict\(\) of something that is no literal"),
         ("model = dict(type='subprocess.Popen', args=['touch', '{mark}'])", "'subprocess.Popen'"),
         ("model = dict(neck=[dict(type='mmengine.dump', file='{mark}')])", "'mmengine.dump'"),
-        ("model = dict(type='mmocr.os.mkdir')", "nobody registered a type"),
+        ("model = dict(type='mmocr.os.mkdir')", "nobody registered 'mmocr.os"),
         ("a = (", "not a config"),
         ("a = 1", "no model in its config"),
         ("", "no config in it"),
@@ -447,6 +511,31 @@ def test_no_config_in_a_checkpoint_runs_code(tmp_path, line, message):
     with pytest.raises(ValueError, match=rf"c\.pth: .*{message}.*[Nn]ame"):
         inferencer.TextDetInferencer(weights=str(path), device="cpu")
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "model = dict(type='{0}')",
+        "model = dict(type='{0}.run')",
+        "model = dict(type='CRAFT', _scope_='{0}')",
+        "model = dict(type='CRAFT', backbone=dict(type='CRAFTVGG16BN', _scope_='{0}'))",
+        "model = dict(type='CRAFT'); default_scope = '{0}'",
+        "model = dict(type='CRAFT'); test_pipeline = [dict(type='{0}')]",
+        "model = dict(type='CRAFT', test_cfg=dict(nms=dict(type='exec(chr(105))')))",
+    ],
+)
+def test_no_config_in_a_checkpoint_imports_what_it_names(tmp_path, monkeypatch, line):
+    package = tmp_path / "hostile_config_package"
+    package.mkdir()
+    for name in ("__init__", "registry"):
+        (package / f"{name}.py").write_text("def run(**kwargs): pass")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = line.format(package.name).replace("; ", "\n")
+    torch.save({"state_dict": {}, "meta": {"cfg": text}}, tmp_path / "c.pth")
+    with pytest.raises(ValueError, match=r"c\.pth: .*refused: .*: nobody registered '.* Name one"):
+        inferencer.TextDetInferencer(weights=str(tmp_path / "c.pth"), device="cpu")
+    assert not any(module.startswith(package.name) for module in sys.modules)
 
 
 def test_read_config_is_what_mmengine_writes():

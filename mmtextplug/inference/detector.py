@@ -228,7 +228,7 @@ class TextDetector:
             progress (Callable, optional): Told after each tile of an image that is too large for
                 the memory how many tiles are done, and of how many.
         """
-        packed = [self.transforms(_sample(image)) for image in images]
+        packed = [self.transforms(as_sample(image)) for image in images]
         return self.runner.start(packed, batch_size, progress)
 
 
@@ -254,7 +254,18 @@ def _load(network: nn.Module, checkpoint: str | Path | None, refiner: str | Path
         load_refiner_weights(network, refiner)
 
 
-def _sample(image: np.ndarray) -> dict:
+def as_sample(image: np.ndarray) -> dict:
+    """What the test transforms after loading work on.
+
+    Args:
+        image (np.ndarray): ``(H, W, 3)`` BGR, ``(H, W)`` or ``(H, W, 1)`` grey, uint8.
+
+    Returns:
+        dict: ``img``, ``(H, W, 3)`` BGR, and its ``img_shape``, ``ori_shape``, ``img_path`` ("").
+
+    Raises:
+        ValueError: If it is no such image, or empty.
+    """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or not image.size:
         raise ValueError(
             f"an image must be a uint8 array that is not empty, got {type(image).__name__}"

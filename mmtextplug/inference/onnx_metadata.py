@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mmengine.config import Config
-from mmengine.registry import MODELS, TRANSFORMS
 
 from mmtextplug.inference.settings import photo_pipeline
+from mmtextplug.registered import unregistered
 
 FORMAT = "1"
 """Of the metadata; raised when older readers would misunderstand it."""
@@ -80,8 +80,7 @@ class OnnxMetadata:
             sound = False
         if not sound:
             raise ValueError(f"{path}: its metadata is damaged; export it again")
-        where, name = next(_foreign(content), (None, None))
-        if where is not None:
+        for where, name in unregistered(content):
             raise ValueError(
                 f"{path}: its metadata names {name!r} ({where}), which is not registered; import "
                 "the package that registers it first, if you trust the file"
@@ -147,28 +146,3 @@ def _complete(content: object) -> bool:
         and all(isinstance(part["type"], str) for part in [*parts, *steps])
         and isinstance(parts[2]["postprocessor"]["type"], str)
     )
-
-
-def _foreign(content: dict) -> Iterator[tuple[str, object]]:
-    """Names of types and scopes that would have MMEngine import what they name, and where."""
-    # Registry.get imports a name that it does not know, so it is not asked.
-    known = [node for root in (MODELS, TRANSFORMS) for node in (root, *root.children.values())]
-    for where, key, name in _names(content, "config"):
-        if key == "type" and isinstance(name, str):
-            scope, _, plain = name.rpartition(".")
-            if any(plain in node.module_dict for node in known if scope in ("", node.scope)):
-                continue
-        if key != "type" and any(name == node.scope for node in known):
-            continue
-        yield where, name
-
-
-def _names(value: object, where: str) -> Iterator[tuple[str, str, object]]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if key in ("type", "default_scope", "_scope_"):
-                yield f"{where}.{key}", key, item
-            yield from _names(item, f"{where}.{key}")
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _names(item, f"{where}[{index}]")

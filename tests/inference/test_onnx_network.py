@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import onnx_models as models  # noqa: E402
 
 from mmtextplug.inference.onnx_export import export_onnx  # noqa: E402
-from mmtextplug.inference.onnx_network import OnnxNetwork  # noqa: E402
+from mmtextplug.inference.onnx_network import OnnxError, OnnxNetwork  # noqa: E402
 
 
 def opened(path: Path, backend: str, precision: str = "float32") -> OnnxNetwork:
@@ -203,8 +203,10 @@ def test_what_the_backend_raises_becomes_one_line(craft, monkeypatch):
         raise Broken("Failed to allocate memory\nfor a tensor")
 
     monkeypatch.setattr(network, "_run", fail)
-    with pytest.raises(RuntimeError, match=r"craft.onnx: Failed to allocate memory$"):
+    with pytest.raises(OnnxError, match=r"craft.onnx: Failed to allocate memory$") as caught:
         network(torch.zeros(1, 3, 32, 32))
+    assert isinstance(caught.value, RuntimeError)
+    assert isinstance(caught.value.__cause__, Broken)
 
 
 # --- files of another kind ----------------------------------------------------------------------
@@ -330,6 +332,9 @@ def hostile(tmp_path, monkeypatch) -> str:
         ("test_pipeline.0.type", "mmocr.NoSuchTransform"),
         ("test_pipeline.0._scope_", "{}"),
         ("test_pipeline.0._scope_", 7),
+        ("model._scope_", "{}"),
+        ("model.det_head.type", ".CRAFTHead"),
+        ("model.det_head.nms", {"type": "exec(chr(105))"}),
         ("default_scope", "{}"),
         ("custom_imports", {"imports": ["{}"]}),
         ("filename", "x"),
