@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: If nothing was written, or there is no permission.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Short, whatever the file's own: names have limits.
+    name = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
+    partial = path.with_name(f".{name}.{os.getpid()}.part")
     try:
         yield partial
         os.replace(partial, path)
@@ -37,10 +40,10 @@ def write_atomically(path: Path, data: bytes) -> None:
         data (bytes): Its content.
 
     Raises:
-        OSError: If there is no space, or no permission.
+        OSError: If there is no space, no permission, or such a name is not possible.
     """
-    with replacing(path) as partial:
-        try:
+    try:
+        with replacing(path) as partial:
             partial.write_bytes(data)
-        except OSError as error:  # a full disk does not say which file
-            raise OSError(error.errno, error.strerror, str(path)) from error
+    except OSError as error:  # a full disk does not say which file, and the other name says nothing
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -6,9 +6,12 @@ Its network is painted: blue of a photo is the region score, green the affinity 
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
+import itertools
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -455,10 +458,11 @@ def test_a_folder_for_output_without_permission_is_one_line(tool):
     for parent in ("closed", "closed2/out"):
         Path(parent).mkdir(parents=True)
         os.chmod(parent, 0o555)
-    for out in ("closed/out", "closed2/out"):
+    for out, end in (("closed/out", ""), ("closed2/out", "; stopped, 1 not done")):
         with nobody():
             status, said, lines = tool("in", "--out", out)
-        assert (status, said) == (1, "")
+        assert status == 1
+        assert said.endswith(end) if end else not said
         (line,) = lines
         assert line.startswith("infer.py: error: ")
         assert "Permission denied" in line
@@ -489,12 +493,13 @@ def small_disk(folder) -> Iterator[Path]:
 def test_no_space_for_output_is_one_line_and_what_is_done_stays(tool, small_disk):
     for number in range(40):
         write(f"in/{number:02}.png")
-    status, _, lines = tool("in")
+    status, said, lines = tool("in")
     assert status == 1
     (line,) = lines
     assert line.startswith("infer.py: error: ")
     assert "No space left on device" in line
     assert "out/" in line
+    assert re.match(r"\d+ photos, \d+ words, .*; stopped, \d+ not done$", said)
     found = [p.name for p in small_disk.iterdir()]
     assert not any(name.endswith(".part") for name in found)
     done = [name for name in found if name.endswith(".json")]
@@ -509,23 +514,104 @@ def test_a_disk_that_fills_up_is_one_line_wherever_tests_run(tool, monkeypatch):
     for number in range(6):
         write(f"in/{number}.png")
     whole = Path.write_bytes
-    written = []
+    number = itertools.count(1)
 
     def write_bytes(self: Path, data: bytes) -> int:
-        written.append(self)
-        if len(written) > 5:
+        if next(number) > 5:
             whole(self, data[: len(data) // 2])
             raise OSError(28, "No space left on device")
         return whole(self, data)
 
+    Path("in/00.png").write_bytes(b"no photo")
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
-    status, _, lines = tool("in")
+    status, said, lines = tool("in")
     assert status == 1
-    (line,) = lines
+    skipped, line = lines
+    assert skipped.startswith("skipped: in/00.png: not an image")
+    assert line.startswith("infer.py: error: ")
     assert "No space left on device" in line
     assert "out/" in line
-    names = {path.name for path in Path("out").iterdir()}
-    assert names == {"0.jpg", "0.json", "1.jpg", "1.json", "2.jpg"}
+    # Pictures come before the JSON; of the third photo there was room for its picture.
+    names = [path.name for path in Path("out").iterdir()]
+    assert sorted(name[-4:] for name in names) == [".jpg"] * 3 + ["json"] * 2
+    assert said.startswith("2 photos, 2 words, ")
+    assert said.endswith("; 1 skipped; stopped, 4 not done")
+
+
+def test_what_is_found_is_written_though_another_photo_could_not_be(tool, monkeypatch):
+    for name in "abc":
+        write(f"in/{name}.png")
+    module = sys.modules["infer_output"]
+    whole = module.write_picture
+
+    def write_picture(path: Path, picture: np.ndarray) -> None:
+        if path.stem == "a":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        whole(path, picture)
+
+    monkeypatch.setattr(module, "write_picture", write_picture)
+    status, said, lines = tool("in")
+    assert (status, lines) == (
+        1,
+        ["infer.py: error: [Errno 28] No space left on device: 'out/a.jpg'"],
+    )
+    # While the first was written, the words of the second were found.
+    assert results() == {"b": 1}
+    assert said.startswith("1 photos, 1 words, ")
+    assert said.endswith("; stopped, 2 not done")
+
+
+@pytest.mark.parametrize("code", [errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM])
+def test_errors_of_the_folder_stop_the_run(tool, monkeypatch, code):
+    write("in/a.png")
+
+    def refuse(path: Path, picture: np.ndarray) -> None:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(sys.modules["infer_output"], "write_picture", refuse)
+    status, said, lines = tool("in")
+    assert (status, lines) == (
+        1,
+        [f"infer.py: error: [Errno {code}] {os.strerror(code)}: 'out/a.jpg'"],
+    )
+    assert said.endswith("; stopped, 1 not done")
+
+
+def test_a_defect_keeps_its_traceback(tool, monkeypatch):
+    write("in/a.png")
+
+    def fail(path: Path, picture: np.ndarray) -> None:
+        raise RuntimeError("a defect about memory")
+
+    monkeypatch.setattr(sys.modules["infer_output"], "write_picture", fail)
+    with pytest.raises(RuntimeError, match="a defect about memory"):
+        tool("in")
+
+
+def test_a_long_name_is_a_name(tool):
+    write(f"in/{'x' * 240}.png")
+    status, _, lines = tool("in", "--score-maps", "--out", "maps")
+    assert (status, lines) == (0, [])
+    assert {len(path.name) for path in Path("maps").iterdir()} == {244, 245, 251}
+    status, _, lines = tool("in")
+    assert (status, lines) == (0, [])
+    assert results() == {"x" * 240: 1}
+
+
+def test_a_photo_whose_results_cannot_have_their_names_is_skipped(tool):
+    for name in ("a", "b", "c", "d" * 251):
+        write(f"in/{name}.png")
+    Path("out/b.jpg").mkdir(parents=True)
+    status, said, lines = tool("in")
+    assert status == 1
+    assert lines == [
+        "skipped: in/b.png: [Errno 21] Is a directory: 'out/b.jpg'",
+        f"skipped: in/{'d' * 251}.png: [Errno 36] File name too long: 'out/{'d' * 251}.json'",
+    ]
+    assert {path.stem for path in Path("out").glob("*.json")} == {"a", "c"}
+    assert not [path for path in Path("out").iterdir() if path.name.endswith(".part")]
+    assert said.startswith("2 photos, 2 words, ")
+    assert said.endswith("; 2 skipped")
 
 
 # --- Ctrl-C -------------------------------------------------------------------------------------

@@ -8,6 +8,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import signal
+import sys
+import threading
+import time
+import weakref
 from pathlib import Path
 
 import cv2
@@ -24,6 +30,7 @@ from mmtextplug import photos
 from mmtextplug.craft import weights
 from mmtextplug.craft.grouping import group_words
 from mmtextplug.inference import OFFICIAL, TextDetector, photo_pipeline
+from mmtextplug.inference.onnx_network import OnnxError
 from mmtextplug.photos import read_photo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -555,20 +562,133 @@ def test_what_was_found_before_ctrl_c_is_kept(tool, monkeypatch, capsys):
     assert "2 photos, 4 words" in capsys.readouterr().out
 
 
-def test_photos_go_one_by_one_where_memory_is_short(tool, monkeypatch, capsys):
+def test_words_that_are_found_when_ctrl_c_comes_are_written(tool, monkeypatch, capsys):
+    for number in range(4):
+        write(f"in/{number}.png", PAGE)
+    output = sys.modules["infer_output"]
+    second = threading.Event()
+    start, whole = TextDetector.start, output.write_results
+
+    def observed(self, images, **kwargs):
+        calls.append(len(images))
+        found = start(self, images, **kwargs)
+        if len(calls) == 2:
+            second.set()
+        return found
+
+    def slow(job, *rest):
+        if job.name == "0":
+            assert second.wait(30)
+            time.sleep(0.3)  # until it is this that the tool waits for
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+        whole(job, *rest)
+
+    calls: list[int] = []
+    monkeypatch.setattr(TextDetector, "start", observed)
+    monkeypatch.setattr(output, "write_results", slow)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert tool("in") == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert len(calls) == 2
+    assert list(results()) == ["0.json", "1.json"]
+    said = capsys.readouterr().out.strip().splitlines()[-1]
+    assert said.startswith("2 photos, 4 words, ")
+    assert said.endswith("; stopped, 2 not done")
+
+
+class Tensors:
+    """Some, that a function may hold."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+        MemoryError(),
+        cv2.error("OpenCV(4): error: (-4:Insufficient memory) Failed to allocate 9 bytes"),
+    ],
+    ids=["cpu", "cuda", "python", "opencv"],
+)
+def test_photos_go_one_by_one_where_memory_is_short(tool, monkeypatch, capsys, error):
+    for number in range(3):
+        write(f"in/{number}.png", PAGE[:, : 200 - 40 * number])
+    start = TextDetector.start
+    held, still = [], []
+
+    def greedy(self, images, **kwargs):
+        still.append(sum(tensors() is not None for tensors in held))
+        if len(images) > 1 or images[0].shape[1] == 160:
+            tensors = Tensors()
+            held.append(weakref.ref(tensors))
+            raise type(error)(*error.args)
+        return start(self, images, **kwargs)
+
+    jobs = []
+    monkeypatch.setattr(TextDetector, "start", greedy)
+    job = tool.module.Job
+    monkeypatch.setattr(tool.module, "Job", lambda *args: jobs.append(job(*args)) or jobs[-1])
+    assert tool("in", "--batch-size", "4") == 1
+    assert list(results()) == ["0.json", "2.json"]
+    assert "skipped: in/1.png: not enough memory for the network" in capsys.readouterr().err
+    # What did not fit is gone when they are tried one by one, and no photo is kept.
+    assert still == [0, 0, 0, 0]
+    assert [job.image for job in jobs] == [None] * 3
+
+
+def onnx_error(cause: Exception) -> OnnxError:
+    error = OnnxError(f"/out of memory/x.onnx: {cause}")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "message"),
+    [
+        (RuntimeError("Non-zero status code"), "/out of memory/x.onnx: Non-zero status code"),
+        (RuntimeError("std::bad_alloc"), "not enough memory for the network: lower --max-memory"),
+        (MemoryError(), "not enough memory for the network: lower --max-memory"),
+    ],
+)
+def test_a_photo_that_a_backend_fails_on_is_skipped(tool, monkeypatch, capsys, cause, message):
     for number in range(3):
         write(f"in/{number}.png", PAGE[:, : 200 - 40 * number])
     start = TextDetector.start
 
-    def greedy(self, images, **kwargs):
-        if len(images) > 1 or images[0].shape[1] == 160:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    def failing(self, images, **kwargs):
+        if any(image.shape[1] == 160 for image in images):
+            raise onnx_error(cause)
         return start(self, images, **kwargs)
 
-    monkeypatch.setattr(TextDetector, "start", greedy)
+    monkeypatch.setattr(TextDetector, "start", failing)
     assert tool("in", "--batch-size", "4") == 1
     assert list(results()) == ["0.json", "2.json"]
-    assert "skipped: in/1.png: not enough memory for the network" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    skipped = [line for line in err.splitlines() if line.startswith("skipped: ")]
+    assert skipped == [f"skipped: in/1.png: {message}"]
+    assert out.strip().endswith("; 1 skipped")
+
+
+def test_a_defect_that_mentions_memory_keeps_its_traceback(tool, monkeypatch, capsys):
+    for number in range(2):
+        write(f"in/{number}.png", PAGE)
+    start = TextDetector.start
+    calls = []
+
+    def failing(self, images, **kwargs):
+        calls.append(len(images))
+        if len(calls) == 2:
+            raise RuntimeError("/data/memory/x: shapes do not match")
+        return start(self, images, **kwargs)
+
+    monkeypatch.setattr(TextDetector, "start", failing)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        tool("in")
+    assert list(results()) == ["0.json"]
+    assert "1 photos, 2 words" in capsys.readouterr().out
 
 
 def test_score_maps_need_a_detector_that_has_them(tool, monkeypatch):

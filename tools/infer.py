@@ -23,20 +23,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from infer_output import Job, write_results
+from infer_output import Job, finish
 from PIL import Image
 from tqdm import tqdm
 
 from mmtextplug import launch
 from mmtextplug.inference import TextDetector
-from mmtextplug.inference.detector import as_detection
 from mmtextplug.inference.network import PRECISIONS
-from mmtextplug.inference.onnx_network import BACKENDS
+from mmtextplug.inference.onnx_network import BACKENDS, OnnxError
 from mmtextplug.photos import find_photos, read_photo
 
 WINDOW_PIXELS = 50_000_000
 """Photos are decoded, detected and written in groups of about so many pixels: three groups are in
 memory at a time."""
+
+NO_MEMORY = (
+    *("can't allocate memory", "not enough memory", "out of memory"),
+    *("failed to allocate", "bad_alloc", "status_alloc_failed"),
+)
+"""What PyTorch, its libraries and the backends of ONNX say where memory is short, in lower case."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -90,12 +95,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="refuse larger photos: a pixel takes 10 bytes",
     )
     parser.add_argument("--batch-size", type=_count, metavar="N", help="1, or 8 on a GPU")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: a GPU if there is one")
+    parser.add_argument(
+        "--device", help="cpu, cuda, ...; default: a GPU if there is one; with --onnx, cpu"
+    )
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="auto",
-        help="what the network computes in; auto: the fastest here, by measurement",
+        help="what the network computes in; auto: the fastest here, measured at the start",
     )
     parser.add_argument(
         "--compile", action="store_true", help="torch.compile: minutes to begin with"
@@ -107,7 +114,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="for the network's images and features (4096); larger images go through in tiles",
     )
     args = parser.parse_args(argv)
-    args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    # What is installed to run ONNX files is most often for CPUs.
+    fast = torch.cuda.is_available() and not args.onnx
+    args.device = args.device or ("cuda" if fast else "cpu")
     args.batch_size = args.batch_size or (1 if args.device == "cpu" else 8)
     return args
 
@@ -120,7 +129,7 @@ def windows(jobs: list[Job], size: int, max_pixels: int) -> Iterator[list[Job]]:
             job.image, job.orientation = read_photo(job.path, max_pixels)
             pixels += job.image.shape[0] * job.image.shape[1]
         except (OSError, ValueError) as error:
-            job.fault = str(error)
+            job.skip(str(error))
         window.append(job)
         if len(window) == size or pixels >= WINDOW_PIXELS:
             yield window
@@ -129,36 +138,57 @@ def windows(jobs: list[Job], size: int, max_pixels: int) -> Iterator[list[Job]]:
         yield window
 
 
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error of a network is about memory."""
+    # An OnnxError's own text begins with a path.
+    cause = error.__cause__ if isinstance(error, OnnxError) else error
+    said = str(cause).lower()
+    return isinstance(cause, MemoryError) or any(text in said for text in NO_MEMORY)
+
+
 def detect(
     detector: TextDetector, window: list[Job], batch_size: int, bar: tqdm
-) -> list[tuple[Job, Future]]:
-    """Start to find the words on the photos of a window; one by one where memory is short."""
+) -> Iterator[tuple[Job, Future]]:
+    """Start to find the words on the photos of a window; one by one where that fails."""
     jobs = [job for job in window if not job.fault]
 
     def show(done: int, tiles: int) -> None:
         bar.set_postfix_str(f"tile {done}/{tiles}" if done < tiles else "")
 
+    started, fault = [], ""
     try:
-        images = [job.image for job in jobs]
-        return list(zip(jobs, detector.start(images, batch_size=batch_size, progress=show)))
-    except (MemoryError, RuntimeError) as error:
-        if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
+        started = detector.start([job.image for job in jobs], batch_size=batch_size, progress=show)
+    except Exception as error:
+        if lacks_memory(error):
+            fault = f"{jobs[0].path}: not enough memory for the network: lower --max-memory"
+        elif isinstance(error, OnnxError):
+            fault = f"{jobs[0].path}: {error}"
+        else:
             raise
-        if len(jobs) > 1:
-            return [pair for job in jobs for pair in detect(detector, [job], 1, bar)]
-        jobs[0].fault = f"{jobs[0].path}: not enough memory for the network: lower --max-memory"
-        return []
+    yield from zip(jobs, started)
+    # Not before here, where the error no longer holds the tensors that did not fit.
+    if fault:
+        torch.cuda.empty_cache()
+        if len(jobs) == 1:
+            jobs[0].skip(fault)
+        else:
+            for job in jobs:
+                yield from detect(detector, [job], 1, bar)
 
 
-def process(detector: TextDetector, jobs: list[Job], args: argparse.Namespace) -> tuple[int, bool]:
+def process(
+    detector: TextDetector, jobs: list[Job], args: argparse.Namespace
+) -> BaseException | None:
     """Take all photos through; decoding, finding of words and writing go on beside the network.
 
     Returns:
-        tuple[int, bool]: Words found, and whether the user has stopped it.
+        BaseException | None: What has stopped it, such as Ctrl-C or a full disk. What was found
+        until then is written, as far as it can be.
     """
     groups = windows(jobs, args.batch_size * 4 if args.batch_size > 1 else 1, args.max_pixels)
-    written: list[Future[int]] = []
-    words, stopped = 0, False
+    before: list[Future[None]] = []
+    written: list[Future[None]] = []
+    stop = None
     with (
         ThreadPoolExecutor(1) as reader,
         ThreadPoolExecutor(4) as writer,
@@ -168,22 +198,17 @@ def process(detector: TextDetector, jobs: list[Job], args: argparse.Namespace) -
             upcoming = reader.submit(next, groups, None)
             while window := upcoming.result():
                 upcoming = reader.submit(next, groups, None)
-                started = detect(detector, window, args.batch_size, bar)
-                words += sum(future.result() for future in written)
-                written = [writer.submit(finish, job, found, args) for job, found in started]
+                before, written = written, []
+                for job, found in detect(detector, window, args.batch_size, bar):
+                    written.append(writer.submit(finish, job, found, args.out, args.score_maps))
+                for future in before:
+                    future.result()
                 bar.update(len(window))
-        except KeyboardInterrupt:
-            stopped = True
-        words += sum(future.result() for future in written)
-    return words, stopped
-
-
-def finish(job: Job, sample: Future, args: argparse.Namespace) -> int:
-    """Write what is found on a photo, and let go of it; returns the number of words."""
-    found = as_detection(sample.result())
-    write_results(job, found, args.out, args.score_maps)
-    job.image, job.done = None, True
-    return len(found.polygons)
+            for future in written:
+                future.result()
+        except (KeyboardInterrupt, Exception) as error:
+            stop = error
+    return next((error for future in before + written if (error := future.exception())), stop)
 
 
 def load(args: argparse.Namespace) -> TextDetector:
@@ -225,9 +250,9 @@ def main() -> int:
     args.out.mkdir(parents=True, exist_ok=True)
 
     start = time.perf_counter()
-    words, stopped = process(detector, jobs, args)
+    stop = process(detector, jobs, args)
     seconds = time.perf_counter() - start
-    done = sum(job.done for job in jobs)
+    done, words = sum(job.done for job in jobs), sum(job.words for job in jobs)
     faults = [job for job in jobs if job.fault]
     for job in faults:
         print(f"skipped: {job.fault}", file=sys.stderr)
@@ -235,10 +260,12 @@ def main() -> int:
         f"{done} photos, {words} words, {seconds:.1f} s ({done / seconds:.2f} photos/s, "
         + f"{detector.precision}) -> {args.out}"
         + (f"; {len(faults)} skipped" if faults else "")
-        + (f"; stopped, {len(jobs) - done - len(faults)} not done" if stopped else "")
+        + (f"; stopped, {len(jobs) - done - len(faults)} not done" if stop else "")
     )
-    if stopped:
+    if isinstance(stop, KeyboardInterrupt):
         return 130
+    if stop:
+        raise stop
     return 0 if done and not faults else 1
 
 

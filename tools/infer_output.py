@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +13,15 @@ import numpy as np
 
 from mmtextplug.files import write_atomically
 from mmtextplug.inference import Detection
+from mmtextplug.inference.detector import as_detection
 from mmtextplug.visualization.draw import draw_chars, draw_words
 from mmtextplug.visualization.scene import Scene
 from mmtextplug.visualization.score_maps import draw_scene
 
 MAX_JPEG_SIDE = 65_500
+
+NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Errors of the folder for output; others are a photo's own, such as a name that is too long."""
 
 
 @dataclass
@@ -27,7 +33,34 @@ class Job:
     image: np.ndarray | None = None
     orientation: int = 1
     done: bool = False
+    words: int = 0
     fault: str = ""
+
+    def skip(self, fault: str) -> None:
+        """Give it up, and let go of it."""
+        self.fault, self.image = fault, None
+
+
+def finish(job: Job, sample: Future, out: Path, score_maps: bool) -> None:
+    """Write what is found on a photo, and let go of it.
+
+    Args:
+        job (Job): Done afterwards, or skipped where it is its own fault that it cannot be written.
+        sample (Future): The data sample of `TextDetector.start`.
+        out (Path), score_maps (bool): See `write_results`.
+
+    Raises:
+        OSError: If nothing can be written to the folder: see `NO_OUTPUT`.
+    """
+    found = as_detection(sample.result())
+    try:
+        write_results(job, found, out, score_maps)
+    except OSError as error:
+        if error.errno in NO_OUTPUT:
+            raise
+        job.skip(f"{job.path}: {error}")
+    else:
+        job.image, job.words, job.done = None, len(found.polygons), True
 
 
 def write_results(job: Job, found: Detection, out: Path, score_maps: bool) -> None:

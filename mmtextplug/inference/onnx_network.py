@@ -20,6 +20,10 @@ _CUDA = "CUDAExecutionProvider"
 _MEMORY = {"onnxruntime": 1.25, "openvino": 1.5}
 
 
+class OnnxError(RuntimeError):
+    """What stopped a backend on a batch; its ``__cause__`` is the backend's own error."""
+
+
 class OnnxNetwork:
     """Score maps of a batch, by a file that ``tools/export_onnx.py`` wrote.
 
@@ -31,7 +35,7 @@ class OnnxNetwork:
         threads (int, optional): CPU threads; default: as many as PyTorch has.
         backend (str): One of `BACKENDS`; OpenVINO runs on CPUs.
         precision (str): One of `PRECISIONS`. ONNX Runtime computes in float32; OpenVINO can in
-            bfloat16, and 'auto' has it do so where the CPU has instructions for it.
+            bfloat16, and 'auto' has it do so where the CPU says that it is optimised for it.
 
     Attributes:
         config (Config): How images are prepared and words found, see `OnnxMetadata`.
@@ -85,7 +89,7 @@ class OnnxNetwork:
 
         Raises:
             ValueError: If the inputs are of another shape or type.
-            RuntimeError: If the backend fails, such as for want of memory.
+            OnnxError: If the backend fails, such as for want of memory.
         """
         shape = tuple(inputs.shape)
         if len(shape) != 4 or shape[1] != 3 or not shape[0] or inputs.dtype != torch.float32:
@@ -100,7 +104,7 @@ class OnnxNetwork:
         try:
             maps = self._run(np.ascontiguousarray(inputs.detach().cpu().numpy()))
         except Exception as error:  # theirs are of no common kind
-            raise RuntimeError(f"{self.path}: {first_line(error)}") from error
+            raise OnnxError(f"{self.path}: {first_line(error)}") from error
         maps = torch.from_numpy(np.asarray(maps, np.float32))
         return maps[:, 0] if maps.shape[1] == 1 else maps
 
