@@ -131,7 +131,7 @@ def job(subjects, tmp_path, checkpoint) -> Callable:
 
     def make(subject: str = "plain", **changes):
         settings = dict(
-            model="craft", subject=subject, batch_size=1, long_side=672, device="cpu", threads=1,
+            model="craft", subject=subject, batch_size=1, long_side=896, device="cpu", threads=1,
             precision="float32", config=str(tmp_path / "painted.py"), checkpoint=checkpoint,
             onnx=None, photos=[],
         )  # fmt: skip
@@ -279,7 +279,7 @@ def test_differences_are_counted_and_listed_by_photo(tables, job, capsys):
     tables.show_differences(Console(width=150), pairs, ["a.jpg", "b.jpg"])
     printed = capsys.readouterr().out
     assert rows_of(printed)[1] == [
-        "craft", "672", "EasyOCR", "1", "plain PyTorch", "1", "1", "1", "1", "0", "3.00"
+        "craft", "896", "EasyOCR", "1", "plain PyTorch", "1", "1", "1", "1", "0", "3.00"
     ]  # fmt: skip
     listed = [line for line in printed.splitlines() if ".jpg" in line]
     assert listed == [
@@ -345,7 +345,7 @@ def test_every_step_finds_the_painted_words(process, job, tmp_path, monkeypatch,
     places = {(100, 100), (400, 333), (336, 500)}
     paths = []
     for number, words in enumerate([sorted(places), [], [(250, 60)]]):
-        np.save(tmp_path / f"{number}.npy", page((672, 672), words))
+        np.save(tmp_path / f"{number}.npy", page((896, 896), words))
         paths.append(str(tmp_path / f"{number}.npy"))
     found = process.run(job(name, photos=paths, batch_size=2))
     centres = [[np.mean(word, axis=0) for word in words] for words in found["words"]]
@@ -357,7 +357,7 @@ def test_every_step_finds_the_painted_words(process, job, tmp_path, monkeypatch,
     assert [count for count, _ in found["laps"]] == [2, 1]
     assert 0 < found["finding"] < sum(seconds for _, seconds in found["laps"])
     assert found["loaded"] == 100
-    assert found["peak"] == 300 - 3 * 672 * 672 * 3 / 2**20  # without the photos
+    assert found["peak"] == 300 - 3 * 896 * 896 * 3 / 2**20  # without the photos
     assert bool(folded) == (name not in ("plain", "channels-last"))
     json.dumps(found)
 
@@ -371,12 +371,12 @@ def test_tiles_are_forced(subjects, job, monkeypatch):
         tiles, "tiled_maps", lambda *a, **k: seen.append(k["tile"]) or whole(*a, **k)
     )
     subject = subjects.ladder(job("tiled"))
-    photo = page((672, 672), [(336, 336)])
+    photo = page((896, 896), [(336, 336)])
     subject.prepare([photo])
     ((word,),) = subject.start([photo])()
     assert np.allclose(np.mean(word, axis=0), 336, atol=2)
     assert len(seen) == 1
-    assert seen[0] < 672
+    assert seen[0] < 896
     with pytest.raises(ValueError, match="too small to be cut into tiles"):
         subjects.ladder(job("tiled", long_side=512)).prepare([photo])
 
@@ -417,7 +417,7 @@ def test_easyocr_gets_rgb_in_batches_of_one_size(peers, job, monkeypatch):
     blue = np.zeros((32, 64, 3), np.uint8)
     blue[..., 0] = 255
     words = subject.start([blue, blue])()
-    assert calls == [((2, 32, 64, 3), [0, 0, 255], 672, 1.5, (0.7, 0.4, 0.4, False, "cpu"))]
+    assert calls == [((2, 32, 64, 3), [0, 0, 255], 896, 1.5, (0.7, 0.4, 0.4, False, "cpu"))]
     np.testing.assert_array_equal(words, [[box(32, 64)]] * 2)
     assert len(subject.finding) == 2
     words = subject.start([blue, blue[:, :32]])()
@@ -446,7 +446,7 @@ def test_rapidocr_detects_only_by_its_own_file(peers, job, monkeypatch, tmp_path
     assert [len(found) for found in words] == [1, 0]
     assert len(subject.finding) == 1
     assert settings["Det.model_path"] == "det.onnx"
-    assert settings["Det.limit_side_len"] == 672
+    assert settings["Det.limit_side_len"] == 896
     assert settings["EngineConfig.onnxruntime.intra_op_num_threads"] == 3
     assert not settings["Global.use_rec"]
     assert peers.bundled_rapidocr(tmp_path) is None

@@ -195,12 +195,11 @@ def force_tiles(detector: TextDetector, photos: Sequence[np.ndarray]) -> None:
         ValueError: If the smallest photo is too small to be cut.
     """
     from mmtextplug.inference.memory import MIB
-    from mmtextplug.inference.runner import STEP
     from mmtextplug.inference.tiles import HALO
 
     inputs = [detector.transforms(_as_loaded(photo))["inputs"] for photo in photos]
     smallest = min(one.shape[1] * one.shape[2] for one in inputs)
-    pixels, least = int(WHOLE_SHARE * smallest), (2 * HALO + STEP) ** 2
+    pixels, least = int(WHOLE_SHARE * smallest), (3 * HALO) ** 2  # see `tile_within`
     cap = int(pixels * detector.runner.bytes_per_pixel / MIB)
     if cap * MIB < least * detector.runner.bytes_per_pixel:
         raise ValueError(
