@@ -11,13 +11,14 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
 
-import onnx_models as models  # noqa: E402
+import onnx
+import onnx_models as models
+import onnxruntime
 
-from mmtextplug.inference.onnx_export import export_onnx  # noqa: E402
+from mmtextplug.inference.onnx_export import export_onnx
 
 KINDS = {
     "craft": (models.craft, 2, 2),

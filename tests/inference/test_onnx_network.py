@@ -11,14 +11,15 @@ import pytest
 import torch
 from mmengine.config import Config
 
-onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
 
-import onnx_models as models  # noqa: E402
+import onnx
+import onnx_models as models
+import onnxruntime
 
-from mmtextplug.inference.onnx_export import export_onnx  # noqa: E402
-from mmtextplug.inference.onnx_network import OnnxError, OnnxNetwork  # noqa: E402
+from mmtextplug.inference.onnx_export import export_onnx
+from mmtextplug.inference.onnx_network import OnnxError, OnnxNetwork
 
 
 def opened(path: Path, backend: str, precision: str = "float32") -> OnnxNetwork:

@@ -22,9 +22,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
-from mmocr.models.textdet.heads.base import BaseTextDetHead
+from painted import HALF, MODEL, PaintedHead, page
 from PIL import Image
-from torch import nn
 
 from mmtextplug import photos
 from mmtextplug.craft import weights
@@ -33,42 +32,10 @@ from mmtextplug.inference import OFFICIAL, TextDetector, photo_pipeline
 from mmtextplug.inference.onnx_network import OnnxError
 from mmtextplug.photos import read_photo
 
-ROOT = Path(__file__).resolve().parents[1]
-HALF = 8  # half a painted character
-
-
-@MODELS.register_module(force=True)
-class HalvingBackbone(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(1))
-
-    def forward(self, x):
-        return self.gain * nn.functional.avg_pool2d(x, 2)
-
-
-@MODELS.register_module(force=True)
-class PaintedHead(BaseTextDetHead):
-    batches: tuple = ()
-
-    def __init__(self, postprocessor):
-        super().__init__(module_loss=dict(type="CRAFTModuleLoss"), postprocessor=postprocessor)
-
-    def forward(self, x, data_samples=None):
-        PaintedHead.batches += (len(x),)
-        return x[:, :2]
-
-
+ROOT = Path(__file__).resolve().parents[2]
 PAINTED = dict(
     default_scope="mmocr",
-    model=dict(
-        type="CRAFT",
-        data_preprocessor=dict(
-            type="TextDetDataPreprocessor", mean=[0, 0, 0], std=[255, 255, 255], bgr_to_rgb=False
-        ),
-        backbone=dict(type="HalvingBackbone"),
-        det_head=dict(type="PaintedHead", postprocessor=dict(type="CRAFTPostprocessor")),
-    ),
+    model=MODEL,
     test_dataloader=dict(
         dataset=dict(
             pipeline=[
@@ -83,33 +50,9 @@ PAINTED = dict(
 
 
 @pytest.fixture
-def checkpoint(tmp_path) -> Path:
-    path = tmp_path / "painted.pth"
-    torch.save({"state_dict": {"backbone.gain": torch.ones(1)}}, path)
-    return path
-
-
-@pytest.fixture
 def detector(checkpoint) -> TextDetector:
     PaintedHead.batches = ()
     return TextDetector.from_config(Config(PAINTED), checkpoint)
-
-
-def page(size: tuple[int, int], words: list[tuple[int, int, int]]) -> np.ndarray:
-    """A photo (H, W) of words (x, y, characters): ``(x, y)`` is the first character's centre."""
-    height, width = size
-    yy, xx = np.mgrid[:height, :width]
-    scores = np.zeros((2, height, width))
-    for x, y, count in words:
-        for i in range(count):
-            dx, dy = (xx - x - 2 * HALF * i) / 4.8, (yy - y) / 4.8
-            scores[0] = np.maximum(scores[0], np.exp(-(dx**2 + dy**2) / 2))
-            if i:
-                dx += HALF / 4.8
-                scores[1] = np.maximum(scores[1], np.exp(-(dx**2 + dy**2) / 2))
-    image = np.zeros((height, width, 3), np.uint8)
-    image[..., :2] = np.rint(255 * scores).transpose(1, 2, 0)
-    return image
 
 
 PAGE = page((120, 200), [(30, 30, 4), (110, 80, 3)])

@@ -13,13 +13,13 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import painted as painting
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import LabelData
 from mmocr import apis
-from mmocr.models.textdet.heads.base import BaseTextDetHead
 from mmocr.structures import TextRecogDataSample
 from PIL import Image
 from torch import nn
@@ -30,7 +30,7 @@ from mmtextplug.inference import TextDetector, photo_pipeline
 from mmtextplug.safe_runner import SafeRunner
 from mmtextplug.saved_config import read_config, saved_config
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(
     path.relative_to(ROOT / "configs").as_posix()
     for folder in ("craft", "dbnet")
@@ -42,36 +42,9 @@ needs_official_weights = pytest.mark.skipif(
     importlib.util.find_spec(weights.PACKAGE) is None, reason="extra 'weights' not installed"
 )
 
-
-@MODELS.register_module(force=True)
-class ScaledColours(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.gain * nn.functional.avg_pool2d(x, 2)
-
-
-@MODELS.register_module(force=True)
-class ColourHead(BaseTextDetHead):
-    def __init__(self, postprocessor: dict) -> None:
-        super().__init__(module_loss=dict(type="CRAFTModuleLoss"), postprocessor=postprocessor)
-
-    def forward(self, x: torch.Tensor, data_samples: list | None = None) -> torch.Tensor:
-        return x[:, :2]
-
-
-PAINTED = """
+PAINTED = f"""
 default_scope = "mmocr"
-model = dict(
-    type="CRAFT",
-    data_preprocessor=dict(
-        type="TextDetDataPreprocessor", mean=[0, 0, 0], std=[255, 255, 255], bgr_to_rgb=False
-    ),
-    backbone=dict(type="ScaledColours"),
-    det_head=dict(type="ColourHead", postprocessor=dict(type="CRAFTPostprocessor")),
-)
+model = {painting.MODEL!r}
 test_pipeline = [
     dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),
     dict(type="ResizeLongSide", long_side=640, magnification=1.0),
@@ -84,15 +57,8 @@ visualizer = dict(type="ScoreMapVisualizer", vis_backends=[dict(type="LocalVisBa
 
 
 def page(height: int = 64, width: int = 160, words: int = 2) -> np.ndarray:
-    """BGR; words of two characters of 16 pixels, the first at (24, 20), the others 60 to the right:
-    blue peaks for characters, green ones between them."""
-    yy, xx = np.mgrid[:height, :width]
-    image = np.zeros((height, width, 3))
-    for word in range(words):
-        for channel, x in ((0, 24), (0, 40), (1, 32)):
-            squares = ((xx - x - 60 * word) ** 2 + (yy - 20) ** 2) / 4.8**2
-            image[..., channel] = np.maximum(image[..., channel], np.exp(-squares / 2))
-    return np.rint(255 * image).astype(np.uint8)
+    """Words of two characters, the first at (24, 20), the others 60 to the right."""
+    return painting.page((height, width), [(24 + 60 * word, 20, 2) for word in range(words)])
 
 
 def centres(prediction: dict) -> np.ndarray:
@@ -102,11 +68,10 @@ def centres(prediction: dict) -> np.ndarray:
 
 
 @pytest.fixture
-def painted(tmp_path: Path) -> tuple[str, str]:
+def painted(tmp_path: Path, checkpoint: Path) -> tuple[str, str]:
     """Config and checkpoint; the model is blind without the checkpoint."""
-    config, checkpoint = tmp_path / "painted.py", tmp_path / "painted.pth"
+    config = tmp_path / "painted.py"
     config.write_text(PAINTED)
-    torch.save({"state_dict": {"backbone.gain": torch.ones(1)}}, checkpoint)
     return str(config), str(checkpoint)
 
 

@@ -14,13 +14,15 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from mmtextplug import launch  # noqa: E402
-from mmtextplug.craft.link_refiner import LinkRefiner  # noqa: E402
-from mmtextplug.inference import TextDetector  # noqa: E402
-from mmtextplug.inference.onnx_network import OnnxNetwork  # noqa: E402
+import onnx
+
+from mmtextplug import launch
+from mmtextplug.craft.link_refiner import LinkRefiner
+from mmtextplug.inference import TextDetector
+from mmtextplug.inference.onnx_network import OnnxNetwork
 
 CONFIG = """
 custom_imports = dict(imports=["mmtextplug"])

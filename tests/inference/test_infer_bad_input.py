@@ -26,55 +26,20 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import painted
 import pytest
 import torch
 from PIL import Image
 
 from mmtextplug import launch, photos
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NOBODY = 65534
 
-PARTS = """
-import os
-import time
-
-import torch
-from mmengine.registry import MODELS
-from mmocr.models.textdet.heads.base import BaseTextDetHead
-from torch import nn
-
-
-@MODELS.register_module(force=True)
-class HalvedPhoto(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(1))
-
-    def forward(self, x):
-        time.sleep(float(os.environ.get("SECONDS_A_PHOTO", 0)))
-        return self.gain * nn.functional.avg_pool2d(x, 2)
-
-
-@MODELS.register_module(force=True)
-class FirstColours(BaseTextDetHead):
-    def __init__(self, postprocessor):
-        super().__init__(module_loss=dict(type="CRAFTModuleLoss"), postprocessor=postprocessor)
-
-    def forward(self, x, data_samples=None):
-        return x[:, :2]
-"""
-CONFIG = """
-custom_imports = dict(imports=["mmtextplug", "halved_photo"], allow_failed_imports=False)
+CONFIG = f"""
+custom_imports = dict(imports=["mmtextplug", "painted"], allow_failed_imports=False)
 default_scope = "mmocr"
-model = dict(
-    type="CRAFT",
-    data_preprocessor=dict(
-        type="TextDetDataPreprocessor", mean=[0, 0, 0], std=[255, 255, 255], bgr_to_rgb=False
-    ),
-    backbone=dict(type="HalvedPhoto"),
-    det_head=dict(type="FirstColours", postprocessor=dict(type="CRAFTPostprocessor")),
-)
+model = {painted.MODEL!r}
 test_pipeline = [
     dict(type="ResizeLongSide", long_side=640, magnification=1.0),
     dict(type="PackCharInputs"),
@@ -83,13 +48,8 @@ test_pipeline = [
 
 
 def page() -> np.ndarray:
-    """BGR; one word, of two characters of 16 pixels, around (40, 30)."""
-    yy, xx = np.mgrid[:64, :96]
-    image = np.zeros((64, 96, 3))
-    for channel, x in ((0, 32), (0, 48), (1, 40)):
-        peak = np.exp(-((xx - x) ** 2 + (yy - 30) ** 2) / 4.8**2 / 2)
-        image[..., channel] = np.maximum(image[..., channel], peak)
-    return np.rint(255 * image).astype(np.uint8)
+    """One word of two characters, around (40, 30)."""
+    return painted.page((64, 96), [(32, 30, 2)])
 
 
 def write(path: str, **options: object) -> None:
@@ -109,7 +69,6 @@ def folder() -> Iterator[Path]:
 @pytest.fixture
 def command(folder: Path) -> list[str]:
     """Arguments of the tool, from a network in `folder`."""
-    (folder / "halved_photo.py").write_text(PARTS)
     (folder / "config.py").write_text(CONFIG)
     torch.save({"state_dict": {"backbone.gain": torch.ones(1)}}, folder / "checkpoint.pth")
     arguments = ["--config", str(folder / "config.py"), "--device", "cpu", "--out", "out"]
@@ -122,8 +81,6 @@ def tool(folder, command, monkeypatch, capfd) -> Callable[..., tuple[int, str, l
     and the lines of what it complains about, progress and log aside. ``log`` is what is logged of
     photos."""
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.delitem(sys.modules, "halved_photo", raising=False)
     spec = importlib.util.spec_from_file_location("infer_tool", ROOT / "tools" / "infer.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "infer_tool", module)
@@ -626,7 +583,7 @@ def test_ctrl_c_keeps_what_is_done_and_nothing_half_done(folder, command, monkey
         [sys.executable, "-W", "ignore", str(ROOT / "tools/infer.py"), *command, "in"],
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
+            "PYTHONPATH": os.pathsep.join([str(Path(painted.__file__).parent), str(ROOT)]),
             "SECONDS_A_PHOTO": "0.1",
         },
         stdout=subprocess.PIPE,

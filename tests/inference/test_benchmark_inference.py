@@ -16,48 +16,19 @@ from types import ModuleType, SimpleNamespace
 
 import cv2
 import numpy as np
+import painted
 import pytest
-import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
-from mmocr.models.textdet.heads.base import BaseTextDetHead
 from rich.console import Console
-from torch import nn
 
 from mmtextplug.inference import network
 
 NAMES = ("plain", "channels-last", "folded", "precision", "threads", "tiled")
 
 
-@MODELS.register_module(force=True)
-class BenchHalving(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.gain = nn.Parameter(torch.ones(1))
-
-    def forward(self, x):
-        return self.gain * nn.functional.avg_pool2d(x, 2)
-
-
-@MODELS.register_module(force=True)
-class BenchPaintedHead(BaseTextDetHead):
-    def __init__(self, postprocessor):
-        super().__init__(module_loss=dict(type="CRAFTModuleLoss"), postprocessor=postprocessor)
-
-    def forward(self, x, data_samples=None):
-        return x[:, :2]
-
-
-PAINTED = """
+PAINTED = f"""
 default_scope = "mmocr"
-model = dict(
-    type="CRAFT",
-    data_preprocessor=dict(
-        type="TextDetDataPreprocessor", mean=[0] * 3, std=[255] * 3, bgr_to_rgb=False
-    ),
-    backbone=dict(type="BenchHalving"),
-    det_head=dict(type="BenchPaintedHead", postprocessor=dict(type="CRAFTPostprocessor")),
-)
+model = {painted.MODEL!r}
 test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="ResizeLongSide", long_side=99, magnification=1.0),
@@ -121,35 +92,18 @@ def compare(repository, monkeypatch) -> Callable:
 
 
 @pytest.fixture
-def checkpoint(tmp_path) -> str:
-    torch.save({"state_dict": {"backbone.gain": torch.ones(1)}}, tmp_path / "painted.pth")
-    return str(tmp_path / "painted.pth")
-
-
-@pytest.fixture
 def job(subjects, tmp_path, checkpoint) -> Callable:
     (tmp_path / "painted.py").write_text(PAINTED)
 
     def make(subject: str = "plain", **changes):
         settings = dict(
             model="craft", subject=subject, batch_size=1, long_side=896, device="cpu", threads=1,
-            precision="float32", config=str(tmp_path / "painted.py"), checkpoint=checkpoint,
+            precision="float32", config=str(tmp_path / "painted.py"), checkpoint=str(checkpoint),
             onnx=None, photos=[],
         )  # fmt: skip
         return subjects.Job(**{**settings, **changes})
 
     return make
-
-
-def page(size: tuple[int, int], words: list[tuple[int, int]]) -> np.ndarray:
-    """A photo with a painted word of one character, 16 px high, at each of the places (x, y)."""
-    yy, xx = np.mgrid[: size[0], : size[1]]
-    region = np.zeros(size)
-    for x, y in words:
-        region = np.maximum(region, np.exp(-((xx - x) ** 2 + (yy - y) ** 2) / (2 * 4.8**2)))
-    image = np.zeros((*size, 3), np.uint8)
-    image[..., 0] = np.rint(255 * region)
-    return image
 
 
 def box(x: float, y: float, width: float = 20, height: float = 10) -> np.ndarray:
@@ -346,7 +300,9 @@ def test_every_step_finds_the_painted_words(process, job, tmp_path, monkeypatch,
     places = {(100, 100), (400, 333), (336, 500)}
     paths = []
     for number, words in enumerate([sorted(places), [], [(250, 60)]]):
-        np.save(tmp_path / f"{number}.npy", page((896, 896), words))
+        np.save(
+            tmp_path / f"{number}.npy", painted.page((896, 896), [(*place, 1) for place in words])
+        )
         paths.append(str(tmp_path / f"{number}.npy"))
     found = process.run(job(name, photos=paths, batch_size=2))
     centres = [[np.mean(word, axis=0) for word in words] for words in found["words"]]
@@ -372,7 +328,7 @@ def test_tiles_are_forced(subjects, job, monkeypatch):
         tiles, "tiled_maps", lambda *a, **k: seen.append(k["tile"]) or whole(*a, **k)
     )
     subject = subjects.ladder(job("tiled"))
-    photo = page((896, 896), [(336, 336)])
+    photo = painted.page((896, 896), [(336, 336, 1)])
     subject.prepare([photo])
     ((word,),) = subject.start([photo])()
     assert np.allclose(np.mean(word, axis=0), 336, atol=2)
@@ -553,8 +509,8 @@ def test_a_failing_subject_does_not_stop_the_others(
         return found
 
     monkeypatch.setattr(tool, "measure", measure)
-    cv2.imwrite(str(tmp_path / "a.png"), page((96, 128), [(64, 48)]))
-    cv2.imwrite(str(tmp_path / "b.png"), page((96, 128), []))
+    cv2.imwrite(str(tmp_path / "a.png"), painted.page((96, 128), [(64, 48, 1)]))
+    cv2.imwrite(str(tmp_path / "b.png"), painted.page((96, 128), []))
     made = job()
     a, b = (str(tmp_path / name) for name in ("a.png", "b.png"))
     settings = ["--config", made.config, "--checkpoint", made.checkpoint, "--threads", "1"]
@@ -587,7 +543,7 @@ def test_what_is_done_is_shown_when_the_user_stops_it(tool, job, tmp_path, monke
             raise KeyboardInterrupt from None
 
     monkeypatch.setattr(tool, "measure", measure)
-    cv2.imwrite(str(tmp_path / "a.png"), page((64, 64), []))
+    cv2.imwrite(str(tmp_path / "a.png"), painted.page((64, 64), []))
     made = job()
     arguments = [str(tmp_path / "a.png"), "--models", "craft", "--config", made.config]
     arguments += ["--subjects", "plain", "threads", "--out", str(tmp_path / "out.json")]
