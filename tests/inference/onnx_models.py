@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mmtextplug.inference import OFFICIAL
 
+NEWEST_OPSET = 18 if hasattr(torch, "compile") else 17  # PyTorch 1 knows no later one
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "dbnet"
 RESNET = dict(
     type="mmdet.ResNet", depth=18, base_channels=4, num_stages=2, strides=(1, 2), dilations=(1, 1),

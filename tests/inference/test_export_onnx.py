@@ -18,6 +18,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 import onnx
+from onnx_models import NEWEST_OPSET
 
 from mmtextplug import launch
 from mmtextplug.craft.link_refiner import LinkRefiner
@@ -112,8 +113,8 @@ def test_a_checkpoint_is_written_and_described(tmp_path, export, craft, capsys):
 
 def test_a_refiner_is_written_with_its_craft(tmp_path, export, craft, refiner):
     out = tmp_path / "lines.onnx"
-    assert export(*craft, "--refine", refiner, "--out", out, "--opset", 18) == 0
-    assert onnx.load(out).opset_import[0].version == 18
+    assert export(*craft, "--refine", refiner, "--out", out, "--opset", NEWEST_OPSET) == 0
+    assert onnx.load(out).opset_import[0].version == NEWEST_OPSET
     network = OnnxNetwork(out)
     inputs = torch.randn(2, 3, 32, 96)
     expected = maps(*craft, inputs, refiner=refiner)

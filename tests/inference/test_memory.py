@@ -35,6 +35,7 @@ def test_views_and_what_happens_in_place_take_nothing():
     assert memory.bytes_per_pixel(net, CPU) == pytest.approx(memory.SCRATCH * (12 + 12))
 
 
+@pytest.mark.skipif(not hasattr(torch, "compile"), reason="PyTorch 1 keeps floats beside halves")
 def test_lower_precision_takes_less():
     net = nn.Sequential(nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 64, 3, padding=1))
     with torch.inference_mode():
