@@ -183,7 +183,7 @@ class TextDetector:
 
     @property
     def precision(self) -> str:
-        """What the network computes in."""
+        """What the network computes in; measured now if it is to be and no image has been seen."""
         return getattr(self.runner.network, "precision", "float32")
 
     @property

@@ -60,7 +60,8 @@ class BatchRunner:
         model (nn.Module): An MMOCR text detector; changed in place at the first image.
         limits (Limits): Its limits.
         network (Callable, optional): Instead of the model's own network, from normalised images to
-            score maps. The model then only prepares images and finds words.
+            score maps, with ``bytes_per_pixel`` (see `memory.bytes_per_pixel`). The model then only
+            prepares images and finds words.
     """
 
     def __init__(
@@ -103,12 +104,7 @@ class BatchRunner:
     @functools.cached_property
     def max_pixels(self) -> int:
         """How many pixels the network may get at once."""
-        return memory.pixels_within(self.max_memory, self.bytes_per_pixel)
-
-    @functools.cached_property
-    def bytes_per_pixel(self) -> float:
-        """Of the network, see `memory.bytes_per_pixel`."""
-        return self.network.bytes_per_pixel
+        return memory.pixels_within(self.max_memory, self.network.bytes_per_pixel)
 
     def start(
         self,
@@ -162,7 +158,7 @@ class BatchRunner:
         self, item: dict, progress: Callable[[int, int], None] | None
     ) -> tuple[Tensor, list[BaseDataElement]]:
         sample, image = item["data_samples"], item["inputs"]
-        tile = memory.tile_within(self.max_memory, self.bytes_per_pixel, tiles.HALO, STEP)
+        tile = memory.tile_within(self.max_memory, self.network.bytes_per_pixel, tiles.HALO, STEP)
         self._warn_of_pooling()
 
         def prepare(part: Tensor) -> Tensor:

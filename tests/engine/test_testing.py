@@ -168,12 +168,13 @@ def test_two_processes_test_alike(data: Path, tmp_path: Path) -> None:
     torch.save(make_model(config).state_dict(), tmp_path / "weights.pth")
     arguments = [str(config), str(tmp_path / "weights.pth")]
     command = [str(ROOT / "tools/dist_test.sh"), *arguments, "2"]
-    command += ["--work-dir", str(tmp_path / "out"), "--save-preds"]
+    command += ["--work-dir", str(tmp_path / "out"), "--save-preds", "--precision", "auto"]
     done = run(command, env={**ENV, "PORT": free_port()})
     assert done.returncode == 0, done.stderr[-9000:]
     predictions = pickle.loads((tmp_path / "out" / "weights_predictions.pkl").read_bytes())
     assert len({sample["img_path"] for sample in predictions}) == len(predictions) == 3
-    tool = [sys.executable, str(ROOT / "tools/test.py"), *arguments]
+    (precision,) = re.findall(r"the network computes in (\w+)", done.stdout)
+    tool = [sys.executable, str(ROOT / "tools/test.py"), *arguments, "--precision", precision]
     done = run([*tool, "--work-dir", str(tmp_path / "alone")])
     assert done.returncode == 0, done.stderr[-2000:]
     two, one = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 
 import pytest
@@ -153,6 +154,21 @@ def test_scores_that_are_no_numbers_are_told():
     for bad in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match=r"score maps are not finite: .* precision"):
             check_finite(torch.tensor([[[0.5, bad]]]))
+
+
+@pytest.mark.parametrize("says", ["nothing", "an error"])
+def test_a_precision_that_the_device_does_not_know_is_refused(monkeypatch, says):
+    """Autocast warns and stays in float32, or raises, by device and version."""
+
+    def none(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+        if says == "an error" and precision != "float32":
+            raise RuntimeError("no such type")
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(network, "autocast", none)
+    with pytest.raises(ValueError, match=r"precision float16: this PyTorch does not .* on cpu"):
+        TorchNetwork(build(CRAFT), "float16")
+    assert TorchNetwork(build(CRAFT), "float32").precision == "float32"
 
 
 @pytest.mark.skipif(not hasattr(torch, "compile"), reason="PyTorch 1 compiles nothing")
@@ -325,6 +341,27 @@ def test_training_goes_on_with_the_model_itself():
     other.load_state_dict(model.state_dict())
     for one, two in zip(found_by(accelerate(model.eval(), "float32")), found_by(other)):
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_first_of_many_processes_measures(monkeypatch):
+    measured = []
+
+    def broadcast(chosen: list) -> None:
+        chosen[0] = "bfloat16"
+
+    monkeypatch.setattr(network, "get_world_size", lambda: 2)
+    monkeypatch.setattr(network, "get_rank", lambda: 1)
+    monkeypatch.setattr(network, "broadcast_object_list", broadcast)
+    monkeypatch.setattr(network, "fastest_precision", lambda *_: measured.append(1) or "float32")
+    log = []
+    monkeypatch.setattr(network, "print_log", lambda text, **_: log.append(text))
+    found_by(accelerate(build(CRAFT), "auto"))
+    assert log == ["the network computes in bfloat16"]
+    assert not measured
+    monkeypatch.setattr(network, "get_rank", lambda: 0)
+    found_by(accelerate(build(CRAFT), "auto"))
+    assert log == ["the network computes in bfloat16"] * 2
+    assert measured == [1]
 
 
 def test_a_model_without_maps_stays_and_says_so():

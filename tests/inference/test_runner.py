@@ -105,7 +105,7 @@ def test_words_on_seams_are_whole():
     assert len(TwoColours.calls) > 0
     # 800 px at most, of which 256 px overlap on each side.
     small = detector()
-    per_pixel = small.runner.bytes_per_pixel
+    per_pixel = small.runner.network.bytes_per_pixel
     (tiled,) = (capped := detector(max_memory=int(800 * 800 * per_pixel / 2**20) + 1)).detect(
         [image]
     )
@@ -150,7 +150,7 @@ def test_a_cap_makes_batches_smaller():
     free = detector()
     expected = [words(found) for found in free.detect(images, batch_size=4)]
     assert [shape[0] for shape in TwoColours.calls][-2:] == [4, 1]
-    per_pixel = free.runner.bytes_per_pixel
+    per_pixel = free.runner.network.bytes_per_pixel
     capped = detector(max_memory=int(2.5 * 320 * 320 * per_pixel / 2**20))
     assert [words(found) for found in capped.detect(images, batch_size=4)] == expected
     assert [shape[0] for shape in TwoColours.calls][-3:] == [2, 2, 1]

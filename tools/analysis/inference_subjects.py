@@ -200,8 +200,8 @@ def force_tiles(detector: TextDetector, photos: Sequence[np.ndarray]) -> None:
     inputs = [detector.transforms(_as_loaded(photo))["inputs"] for photo in photos]
     smallest = min(one.shape[1] * one.shape[2] for one in inputs)
     pixels, least = int(WHOLE_SHARE * smallest), (3 * HALO) ** 2  # see `tile_within`
-    cap = int(pixels * detector.runner.bytes_per_pixel / MIB)
-    if cap * MIB < least * detector.runner.bytes_per_pixel:
+    cap = int(pixels * detector.runner.network.bytes_per_pixel / MIB)
+    if cap * MIB < least * detector.runner.network.bytes_per_pixel:
         raise ValueError(
             f"photos of {smallest:,} pixels are too small to be cut into tiles of {least:,}: leave "
             "'tiled' out, or raise --long-side"
