@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
+import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmtextplug.craft.official_names import official_to_ours
 from mmtextplug.safe_load import safe_load
+
+CHECKSUM = "weights_sha256"
+"""Where ``meta`` of a published checkpoint has the `checksum` of its parameters."""
 
 _NESTED = ("state_dict", "model", "craft")
 REFINER = "det_head.link_refiner."
@@ -32,9 +37,28 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, unsafe (see `safe_load`), or holds no parameters.
+        ValueError: If it is damaged, unsafe (see `safe_load`), holds no parameters, or others than
+            were published in it.
     """
-    return state_dict_of(safe_load(path), path)
+    content = safe_load(path)
+    state = state_dict_of(content, path)
+    meta = content.get("meta")
+    published = meta.get(CHECKSUM) if isinstance(meta, dict) else None
+    if published not in (None, checksum(state)):
+        raise ValueError(
+            f"{path}: its parameters are not those that were published in it (meta.{CHECKSUM}): "
+            "download it again"
+        )
+    return state
+
+
+def checksum(state: dict[str, Tensor]) -> str:
+    """SHA-256 of parameters: of their names, types, shapes and numbers, in order; 64 hex digits."""
+    total = hashlib.sha256()
+    for name, value in state.items():
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        total.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()
 
 
 def state_dict_of(content: object, path: str | Path) -> dict[str, Tensor]:

@@ -26,12 +26,12 @@ from mmocr import apis
 from mmtextplug import launch
 from mmtextplug.checkpoint import load_weights
 from mmtextplug.craft.weights import official_weights
-from mmtextplug.inference import OFFICIAL, accelerate
+from mmtextplug.inference import accelerate
 from mmtextplug.inference.detector import as_sample
+from mmtextplug.inference.saved_config import config_of
 from mmtextplug.inference.settings import configure
 from mmtextplug.photos import SUFFIXES, read_photo
 from mmtextplug.safe_load import safe_load
-from mmtextplug.saved_config import saved_config
 
 Input = str | Path | np.ndarray
 
@@ -46,9 +46,10 @@ class TextDetInferencer(apis.TextDetInferencer):
 
     Args:
         model (str | dict, optional): Config, its file, or the name of a model of MMOCR's. Default:
-            the config in the checkpoint; without ``weights``, the official CRAFT.
-        weights (str, optional): A checkpoint, all of whose parameters fit the model; nothing in it
-            is run. Default: the official weights.
+            the config in the checkpoint, or, if it has none, that of the official CRAFT.
+        weights (str, optional): A checkpoint, all of whose parameters fit the model. It is read as
+            data, and of its config only known parts of text detectors are built. Default: the
+            official weights.
         device (str, optional): Default: a GPU if there is one.
         scope (str): Registry scope of the model.
         precision (str), compile (bool): See `mmtextplug.inference.accelerate`.
@@ -72,7 +73,7 @@ class TextDetInferencer(apis.TextDetInferencer):
         **settings: bool | float | None,
     ) -> None:
         if model is None:
-            model = Config(OFFICIAL) if weights is None else saved_config(weights)
+            model = config_of(weights)
         elif isinstance(model, (str, Path)) and Path(model).is_file():
             model = launch.load_config(str(model))
         self._fast = dict(precision=precision, compile=compile)

@@ -19,8 +19,9 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmtextplug import launch
-from mmtextplug.inference import OFFICIAL, TextDetector
+from mmtextplug.inference import TextDetector
 from mmtextplug.inference.onnx_export import export_onnx, require
+from mmtextplug.inference.saved_config import config_of
 from mmtextplug.inference.settings import configure
 
 
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         require(name)
     if args.out.is_dir() or not args.out.parent.is_dir():
         raise ValueError(f"{args.out}: name a file in a folder that is there")
-    config = launch.load_config(args.config) if args.config else Config(OFFICIAL)
+    config = launch.load_config(args.config) if args.config else config_of(None)
     detector = TextDetector.from_config(config, args.checkpoint, refiner=args.refine)
     model, pipeline = configure(config, refine=args.refine is not None)
     settled = Config(

@@ -51,7 +51,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO_OR_FOLDER")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
     parser.add_argument("--recursive", action="store_true", help="look into subfolders, too")
-    parser.add_argument("--config", help="config file; default: the official CRAFT")
+    parser.add_argument(
+        "--config", help="config file; default: the one in the checkpoint, or the official CRAFT"
+    )
     parser.add_argument("--checkpoint", help="checkpoint file; default: the official weights")
     parser.add_argument(
         "--refine",
@@ -229,9 +231,7 @@ def load(args: argparse.Namespace) -> TextDetector:
         "precision": args.precision,
         "compile": args.compile,
     }
-    if args.config:
-        return TextDetector.from_config(args.config, **settings)
-    return TextDetector.official(**settings)
+    return TextDetector.from_config(args.config, **settings)
 
 
 def main() -> int:

@@ -3,7 +3,8 @@
 
 It holds the parameters (of a training with MMEngine's EMAHook the averages: that hook saves them as
 the parameters), the text of the config, by which MMOCR's and MMEngine's inferencers build the model
-from the file alone, and the metrics; no optimizer, no schedule, no log. Paths of your machine leave
+from the file alone, the metrics, and a checksum of the parameters, by which these are checked
+whenever they are loaded; no optimizer, no schedule, no log. Paths of your machine leave
 the config, weights too small for a float's full precision, which slow CPUs down, become zero. The
 same input gives the same file, under the first eight digits of its SHA-256.
 """
@@ -27,11 +28,11 @@ from mmengine.config import Config
 from torch import Tensor
 
 from mmtextplug import launch
-from mmtextplug.checkpoint import state_dict_of
+from mmtextplug.checkpoint import CHECKSUM, checksum, state_dict_of
 from mmtextplug.craft.official_names import official_to_ours
 from mmtextplug.files import write_atomically
+from mmtextplug.inference.saved_config import read_config
 from mmtextplug.safe_load import safe_load
-from mmtextplug.saved_config import read_config
 
 # What a config says about one run on one machine.
 _OF_A_RUN = ("work_dir", "load_from", "resume", "resume_from", "auto_resume", "launcher")
@@ -223,17 +224,18 @@ def publish(
     )
     kept = {key: meta[key] for key in _META if key in meta and plain(meta[key])}
     kept |= dict(cfg=text, metrics=measured, mmtextplug_version=mmtextplug.__version__)
+    kept[CHECKSUM] = checksum(state)
     return _write(dict(meta=kept, state_dict=state), out)
 
 
 def _write(content: dict, out: Path) -> Path:
     buffer = io.BytesIO()  # a file's own name would become a part of its content
     torch.save(content, buffer)
-    checksum = hashlib.sha256(buffer.getvalue()).hexdigest()
-    path = out.with_name(f"{out.name.removesuffix('.pth')}-{checksum[:8]}.pth")
+    of_file = hashlib.sha256(buffer.getvalue()).hexdigest()
+    path = out.with_name(f"{out.name.removesuffix('.pth')}-{of_file[:8]}.pth")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, buffer.getvalue())
-    again = torch.load(path, map_location="cpu", weights_only=True)
+    again = safe_load(path)
     state, read = content["state_dict"], again["state_dict"]
     if (
         again["meta"] != content["meta"]

@@ -27,7 +27,8 @@ from mmtextplug.craft.weights import (
     official_weights,
 )
 from mmtextplug.inference.runner import BatchRunner, Limits
-from mmtextplug.inference.settings import OFFICIAL, configure
+from mmtextplug.inference.saved_config import config_of
+from mmtextplug.inference.settings import configure
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,12 @@ class TextDetector:
             FileNotFoundError: If the weights are not installed.
             ValueError: If they are damaged.
         """
-        return cls.from_config(Config(OFFICIAL), **kwargs)
+        return cls.from_config(**kwargs)
 
     @classmethod
     def from_config(
         cls,
-        config: str | Path | Config,
+        config: str | Path | Config | None = None,
         checkpoint: str | Path | None = None,
         *,
         refiner: str | Path | None = None,
@@ -103,7 +104,8 @@ class TextDetector:
         """A detector from a config of this package, or of another MMOCR text detector.
 
         Args:
-            config (str | Path | Config): Its model and test pipeline are used.
+            config (str | Path | Config, optional): Its model and test pipeline are used. Default:
+                the config in the checkpoint, or, if it has none, that of the official CRAFT.
             checkpoint (str | Path, optional): Its weights. Default: the official ones.
             refiner (str | Path, optional): Weights of a link refiner, by which a CRAFT finds lines
                 instead of words: the published ones or a checkpoint that has one. Default: a
@@ -134,7 +136,9 @@ class TextDetector:
                 device.
         """
         device = _usable_device(device)
-        if not isinstance(config, Config):
+        if config is None:
+            config = config_of(checkpoint)
+        elif not isinstance(config, Config):
             config = launch.load_config(str(config))
         scope = config.get("default_scope") or "mmocr"
         model, pipeline = configure(config, refine=refiner is not None, **settings)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mmengine.config import Config
 
 from mmtextplug.inference.settings import photo_pipeline
-from mmtextplug.registered import unregistered
+from mmtextplug.inference.untrusted import untrusted
 
 FORMAT = "1"
 """Of the metadata; raised when older readers would misunderstand it."""
@@ -50,15 +50,15 @@ class OnnxMetadata:
 
     @classmethod
     def unpack(cls, metadata: Mapping[str, str], path: object) -> OnnxMetadata:
-        """Read ``metadata_props`` as data: nothing that they name is imported or run.
+        """Read ``metadata_props`` as data: what they could do harm by is refused.
 
         Args:
             metadata (Mapping[str, str]): Of any ONNX file.
             path (object): Of the file, for messages.
 
         Raises:
-            ValueError: If they are not what `pack` writes, or name a component that is not
-                registered.
+            ValueError: If they are not what `pack` writes, or name anything but
+                registered parts of text detectors.
         """
         version = metadata.get(_PREFIX + "format")
         if version is None:
@@ -80,10 +80,10 @@ class OnnxMetadata:
             sound = False
         if not sound:
             raise ValueError(f"{path}: its metadata is damaged; export it again")
-        for where, name in unregistered(content):
+        for where, reason in untrusted(content):
             raise ValueError(
-                f"{path}: its metadata names {name!r} ({where}), which is not registered; import "
-                "the package that registers it first, if you trust the file"
+                f"{path}: its metadata is refused: {where}: {reason}; a component of your own must "
+                "be imported first"
             )
         return cls(Config(content), divisor, bytes_per_pixel)
 

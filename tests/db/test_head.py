@@ -206,9 +206,9 @@ def saturate(head: nn.Module) -> None:
 
 def skip_unless_cpus_convolve(dtype: torch.dtype) -> None:
     """Older releases of PyTorch convolve halves on GPUs alone."""
-    x = torch.zeros(1, 1, 2, 2, dtype=dtype)
+    x = torch.zeros(1, 4, 2, 2, dtype=dtype)
     try:
-        nn.ConvTranspose2d(1, 1, 2, 2).to(dtype)(nn.Conv2d(1, 1, 1).to(dtype)(x))
+        nn.ConvTranspose2d(4, 1, 2, 2).to(dtype)(nn.Conv2d(4, 4, 1).to(dtype)(x))
     except RuntimeError as error:
         pytest.skip(str(error))
 

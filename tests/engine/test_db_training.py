@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from whole_tools import ENV, ROOT, TEST, TRAIN, free_port, run
+from whole_tools import ENV, ROOT, TEST, TRAIN, free_port, needs_torchrun, run
 
 from mmtextplug.checkpoint import read_state_dict
 
@@ -67,6 +67,7 @@ def test_a_training_in_two_parts_is_that_in_one(tmp_path: Path) -> None:
         assert entry["unusable_words"] == 0
 
 
+@needs_torchrun
 def test_two_processes_train_what_one_can_test(tmp_path: Path) -> None:
     work_dir = tmp_path / "two"
     config = write(tmp_path, 2)

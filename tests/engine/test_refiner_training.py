@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
-from whole_tools import ENV, ROOT, TEST, TRAIN, free_port, run
+from whole_tools import ENV, ROOT, TEST, TRAIN, free_port, needs_torchrun, run
 
 from mmtextplug.checkpoint import read_state_dict
 
@@ -69,6 +69,7 @@ def test_the_refiner_alone_learns_and_resumes_exactly(config: Path, tmp_path: Pa
     assert "icdar/hmean" in done.stdout + done.stderr
 
 
+@needs_torchrun
 def test_two_processes(config: Path, tmp_path: Path) -> None:
     work_dir = tmp_path / "two"
     env = {**ENV, "PORT": free_port()}
@@ -81,6 +82,7 @@ def test_two_processes(config: Path, tmp_path: Path) -> None:
     assert all(torch.equal(after[key], value) for key, value in before.items())
 
 
+@needs_torchrun
 def test_two_processes_train_craft_with_its_refiner(config: Path, tmp_path: Path) -> None:
     joint = tmp_path / "joint.py"
     joint.write_text(

@@ -15,7 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
-from whole_tools import ENV, ROOT, TEST, TRAIN, free_port, run, write_config
+from whole_tools import ENV, ROOT, TEST, TRAIN, free_port, needs_torchrun, run, write_config
 
 from mmtextplug import launch
 
@@ -149,10 +149,7 @@ def test_training_starts_from_what_fits_without_amp_on_a_cpu(data: Path, tmp_pat
     assert Config.fromfile(tmp_path / "out" / "tiny.py").optim_wrapper.type == "OptimWrapper"
 
 
-@pytest.mark.skipif(
-    torch.__version__ < "2" and sys.version_info >= (3, 11),
-    reason="torchrun of PyTorch 1.13 does not start on Python 3.11",
-)
+@needs_torchrun
 def test_two_processes_test_alike(data: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path, data, iters=2)
     # Thresholds at which a network that has learnt nothing takes each picture for one word.

@@ -6,13 +6,11 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import pytest
 import torch
-from whole_tools import ENV, ROOT, TRAIN, free_port, run, write_config
+from whole_tools import ENV, ROOT, TRAIN, free_port, needs_torchrun, run, write_config
 
 from mmtextplug.checkpoint import read_state_dict
 
@@ -79,10 +77,7 @@ def test_killed_training_resumes_to_the_same_weights(data: Path, tmp_path: Path)
     assert len(evaluated) == 1
 
 
-@pytest.mark.skipif(
-    torch.__version__ < "2" and sys.version_info >= (3, 11),
-    reason="torchrun of PyTorch 1.13 does not start on Python 3.11",
-)
+@needs_torchrun
 def test_two_processes_train_and_resume_alike(data: Path, tmp_path: Path) -> None:
     config = write_config(tmp_path, data, iters=12, workers=0)
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+
 ROOT = Path(__file__).resolve().parents[2]
 GENERATE = [sys.executable, str(ROOT / "tools/datasets/generate_text.py")]
 TRAIN = [sys.executable, str(ROOT / "tools/train.py")]
@@ -19,6 +22,11 @@ ENV = {
     "CUDA_VISIBLE_DEVICES": "",
     "PYTHON": sys.executable,
 }
+
+needs_torchrun = pytest.mark.skipif(
+    torch.__version__ < "2" and sys.version_info >= (3, 11),
+    reason="torchrun of PyTorch 1.13 does not start on Python 3.11",
+)
 
 CONFIG = """
 _base_ = ['{root}/configs/craft/craft_resnet18_demo.py']

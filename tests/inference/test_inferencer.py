@@ -27,8 +27,8 @@ from torch import nn
 from mmtextplug import inferencer
 from mmtextplug.craft import weights
 from mmtextplug.inference import TextDetector, photo_pipeline
+from mmtextplug.inference.saved_config import config_of, read_config
 from mmtextplug.safe_runner import SafeRunner
-from mmtextplug.saved_config import read_config, saved_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted(
@@ -264,7 +264,7 @@ def test_a_checkpoint_of_a_training_is_enough(trained):
     for mine, theirs in zip(found[0]["polygons"], found[1]["polygons"], strict=True):
         assert mine == pytest.approx(theirs, abs=0.05)
     assert found[0]["scores"] == pytest.approx(found[1]["scores"], abs=1e-4)
-    saved = saved_config(trained)
+    saved = config_of(trained)
     with DefaultScope.overwrite_default_scope("mmocr"):
         names = MODELS.build(saved.model).state_dict().keys()
     content = torch.load(trained, **({} if torch.__version__ < "2" else {"weights_only": False}))
@@ -462,14 +462,17 @@ def test_no_checkpoint_runs_code(painted, tmp_path):
         ("x = open('{mark}', 'w')", "line 1: open.* is no literal"),
         ("x = [y for y in open('{mark}', 'w')]", "is no literal"),
         ("x = dict(**open('{mark}', 'w'))", r"dict\(\) of something that is no literal"),
-        ("model = dict(type='subprocess.Popen', args=['touch', '{mark}'])", "'subprocess.Popen'"),
-        ("model = dict(neck=[dict(type='mmengine.dump', file='{mark}')])", "'mmengine.dump'"),
-        ("model = dict(type='mmocr.os.mkdir')", "nobody registered 'mmocr.os"),
+        ("model = dict(type='subprocess.Popen', args=['touch', '{mark}'])"
+         "; test_pipeline = [dict(type='PackCharInputs')]", "'subprocess.Popen' is not registered"),
+        ("model = dict(neck=[dict(type='mmengine.dump', file='{mark}')])"
+         "; test_pipeline = [dict(type='PackCharInputs')]", "'mmengine.dump' is not registered"),
+        ("model = dict(type='mmocr.os.mkdir')"
+         "; test_pipeline = [dict(type='PackCharInputs')]", "'mmocr.os.mkdir' is not registered"),
+        ("model = dict(type='CRAFT')", "neither test_dataloader.* nor test_pipeline"),
         ("a = (", "not a config"),
-        ("a = 1", "no model in its config"),
-        ("", "no config in it"),
+        ("a = 1", "no model in it"),
     ],
-)
+)  # fmt: skip
 def test_no_config_in_a_checkpoint_runs_code(tmp_path, line, message):
     mark, path = tmp_path / "mark", tmp_path / "c.pth"
     torch.save({"state_dict": {}, "meta": {"cfg": line.format(mark=mark)}}, path)
@@ -496,11 +499,37 @@ def test_no_config_in_a_checkpoint_imports_what_it_names(tmp_path, monkeypatch, 
     for name in ("__init__", "registry"):
         (package / f"{name}.py").write_text("def run(**kwargs): pass")
     monkeypatch.syspath_prepend(str(tmp_path))
-    text = line.format(package.name).replace("; ", "\n")
+    text = "test_pipeline = [dict(type='PackCharInputs')]; " + line.format(package.name)
+    text = text.replace("; ", "\n")
     torch.save({"state_dict": {}, "meta": {"cfg": text}}, tmp_path / "c.pth")
-    with pytest.raises(ValueError, match=r"c\.pth: .*refused: .*: nobody registered '.* Name one"):
+    refused = r"c\.pth: its config is refused: .* is (not registered|no scope .*)\. Name one"
+    with pytest.raises(ValueError, match=refused):
         inferencer.TextDetInferencer(weights=str(tmp_path / "c.pth"), device="cpu")
     assert not any(module.startswith(package.name) for module in sys.modules)
+
+
+def test_no_teacher_in_a_config_is_loaded(tmp_path):
+    """A class of MMDetection's that unpickles the file that it is told."""
+    mark = tmp_path / "mark"
+    torch.save({"state_dict": {}, "bomb": Bomb(mark)}, tmp_path / "bomb.pth")
+    text = f"""
+default_scope = "mmocr"
+model = dict(
+    _scope_="mmdet", type="KnowledgeDistillationSingleStageDetector", neck=None,
+    backbone=dict(type="ResNet", depth=18), bbox_head=dict(type="RetinaHead", num_classes=1,
+    in_channels=512), teacher_config=dict(model=dict(type="ResNet", depth=18)),
+    teacher_ckpt={str(tmp_path / "bomb.pth")!r},
+)
+test_pipeline = [dict(type="PackTextDetInputs")]
+"""
+    torch.save({"state_dict": {"a": torch.ones(1)}, "meta": {"cfg": text}}, tmp_path / "c.pth")
+    for make_one in (
+        lambda: inferencer.TextDetInferencer(weights=str(tmp_path / "c.pth"), device="cpu"),
+        lambda: TextDetector.from_config(checkpoint=tmp_path / "c.pth"),
+    ):
+        with pytest.raises(ValueError, match=r"model\.type: 'Knowledge.* is no part of a text"):
+            make_one()
+    assert not mark.exists()
 
 
 def test_read_config_is_what_mmengine_writes():
@@ -513,9 +542,10 @@ def test_read_config_is_what_mmengine_writes():
 
 
 def test_registered_types_of_other_scopes_are_taken(tmp_path):
-    model = "model = dict(type='mmocr.DBNet', backbone=dict(type='mmdet.ResNet'))"
-    torch.save({"message_hub": {"runtime_info": {"cfg": model}}}, tmp_path / "c.pth")
-    assert saved_config(tmp_path / "c.pth").model.backbone.type == "mmdet.ResNet"
+    text = "model = dict(type='mmocr.DBNet', backbone=dict(type='mmdet.ResNet'))\n"
+    text += "test_pipeline = [dict(type='mmocr.PackTextDetInputs')]"
+    torch.save({"message_hub": {"runtime_info": {"cfg": text}}}, tmp_path / "c.pth")
+    assert config_of(tmp_path / "c.pth").model.backbone.type == "mmdet.ResNet"
 
 
 def test_a_checkpoint_of_another_model_is_refused(painted, tmp_path):

@@ -1,4 +1,4 @@
-"""The config that a checkpoint holds, read as data: nothing of it is run."""
+"""The config that a checkpoint holds, read as data: what it could do harm by is refused."""
 
 from __future__ import annotations
 
@@ -7,25 +7,32 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.fileio import get_local_path
+from mmengine.logging import print_log
 
-from mmtextplug.registered import unregistered
+from mmtextplug.inference.settings import OFFICIAL, photo_pipeline
+from mmtextplug.inference.untrusted import untrusted
 from mmtextplug.safe_load import safe_load
 
 
-def saved_config(path: str | Path) -> Config:
-    """The model and the test transforms that a checkpoint of MMEngine's was trained with.
+def config_of(checkpoint: str | Path | None) -> Config:
+    """The config of a detector of which only the checkpoint is named.
 
     Args:
-        path (str | Path): A checkpoint, or its address.
+        checkpoint (str | Path, optional): A checkpoint, or its address.
 
     Returns:
-        Config: ``default_scope``, ``model``, and ``test_dataloader`` or ``test_pipeline``.
+        Config: The model and the test transforms (after loading) that the checkpoint was trained
+        with, if it holds them, as MMEngine's do. Otherwise, and without a checkpoint, those of
+        the official CRAFT.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or unsafe, or holds no config, or one that is more than
-            settings of registered components.
+        ValueError: If it is damaged or unsafe, or holds a config that is more than
+            settings of registered parts of text detectors.
     """
+    if checkpoint is None:
+        return Config(OFFICIAL)
+    path = checkpoint
     with get_local_path(str(path)) as local:
         content = safe_load(local)
     text = None
@@ -35,20 +42,18 @@ def saved_config(path: str | Path) -> Config:
             inner = inner.get(key) if isinstance(inner, dict) else None
         text = text or inner
     if not isinstance(text, str) or not text:
-        raise ValueError(f"{path}: no config in it: name the one that it was trained with")
+        return Config(OFFICIAL)
     try:
         settings = read_config(text)
-        kept = {
-            key: settings[key]
-            for key in ("default_scope", "model", "test_dataloader", "test_pipeline")
-            if key in settings
-        }
-        for where, name in unregistered(kept):
-            raise ValueError(f"{where}: nobody registered {name!r}")
-    except ValueError as error:
+        if not isinstance(settings.get("model"), dict):
+            raise ValueError("no model in it")
+        kept = {"default_scope": settings.get("default_scope"), "model": settings["model"]}
+        kept["test_pipeline"] = [dict(step) for step in photo_pipeline(Config(settings))]
+        for where, reason in untrusted(kept):
+            raise ValueError(f"{where}: {reason}")
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
         raise ValueError(f"{path}: its config is refused: {error}. Name one instead.") from error
-    if not isinstance(kept.get("model"), dict):
-        raise ValueError(f"{path}: no model in its config: name the one that it was trained with")
+    print_log(f"{path}: its own config is used", logger="current")
     return Config(kept)
 
 
