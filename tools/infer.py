@@ -247,6 +247,8 @@ def main() -> int:
             f"{args.config or args.onnx}: --score-maps needs a post-processor of this package; "
             "leave it out"
         )
+    if args.max_memory:
+        _ = detector.runner.tile  # too low a cap is told before any photo
     args.out.mkdir(parents=True, exist_ok=True)
 
     start = time.perf_counter()

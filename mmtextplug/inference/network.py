@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import logging
 import time
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mmtextplug.inference import memory
+from mmtextplug.inference import memory, tiles
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 """What a network can compute in; 'auto' measures which of them is the fastest on the device."""
@@ -105,6 +106,11 @@ class TorchNetwork:
             if not hasattr(torch, "compile"):
                 raise ValueError("compile: needs PyTorch 2; leave it out")
             self._maps = torch.compile(self._forward, dynamic=True)
+
+    @functools.cached_property
+    def reach(self) -> int | None:
+        """See `tiles.reach`."""
+        return tiles.reach(self._forward, self.device)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Score maps of a batch.

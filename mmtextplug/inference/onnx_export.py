@@ -17,7 +17,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from mmtextplug.files import write_atomically
-from mmtextplug.inference import memory
+from mmtextplug.inference import memory, tiles
 from mmtextplug.inference.network import fold_batch_norms, gives_maps
 from mmtextplug.inference.onnx_metadata import OnnxMetadata, usable_config
 
@@ -89,6 +89,7 @@ def export_onnx(
         usable_config(config, divisor),
         divisor,
         memory.bytes_per_pixel(network, torch.device("cpu")),
+        tiles.reach(network, torch.device("cpu")),
     )
 
     exported = onnx.load_from_string(_traced(network, divisor, opset))

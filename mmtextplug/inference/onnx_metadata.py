@@ -28,11 +28,13 @@ class OnnxMetadata:
             ``det_head`` without loss; ``test_pipeline`` after the loading of the image.
         divisor: Height and width of the input must be multiples of it.
         bytes_per_pixel: Memory that a pixel of the input takes, see `memory.bytes_per_pixel`.
+        reach: How far tiles have to overlap, see `tiles.reach`.
     """
 
     config: Config
     divisor: int
     bytes_per_pixel: float
+    reach: int | None
 
     def pack(self) -> dict[str, str]:
         """As ``metadata_props`` of an ONNX file.
@@ -45,6 +47,7 @@ class OnnxMetadata:
             "config": json.dumps(_plain(self.config.to_dict(), "config")),
             "divisor": str(self.divisor),
             "bytes_per_pixel": repr(float(self.bytes_per_pixel)),
+            "reach": json.dumps(self.reach),
         }
         return {_PREFIX + key: value for key, value in fields.items()}
 
@@ -75,7 +78,9 @@ class OnnxMetadata:
             content = _restored(json.loads(metadata[_PREFIX + "config"]))
             divisor = int(metadata[_PREFIX + "divisor"])
             bytes_per_pixel = float(metadata[_PREFIX + "bytes_per_pixel"])
+            reach = json.loads(metadata[_PREFIX + "reach"])
             sound = divisor > 0 and 0 < bytes_per_pixel < float("inf") and _complete(content)
+            sound = sound and (reach is None or (type(reach) is int and 0 <= reach < 1 << 16))
         except (KeyError, ValueError, TypeError, RecursionError):
             sound = False
         if not sound:
@@ -85,7 +90,7 @@ class OnnxMetadata:
                 f"{path}: its metadata is refused: {where}: {reason}; a component of your own must "
                 "be imported first"
             )
-        return cls(Config(content), divisor, bytes_per_pixel)
+        return cls(Config(content), divisor, bytes_per_pixel, reach)
 
 
 def usable_config(config: Config, divisor: int) -> Config:

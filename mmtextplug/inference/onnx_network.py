@@ -41,6 +41,7 @@ class OnnxNetwork:
         config (Config): How images are prepared and words found, see `OnnxMetadata`.
         divisor (int): Height and width of inputs must be multiples of it.
         bytes_per_pixel (float): Memory that a pixel of an input takes.
+        reach (int | None): How far tiles have to overlap, see `tiles.reach`.
         precision (str): What it computes in.
 
     Raises:
@@ -76,6 +77,7 @@ class OnnxNetwork:
         self.config = metadata.config
         self.divisor = metadata.divisor
         self.bytes_per_pixel = _MEMORY[backend] * metadata.bytes_per_pixel
+        self.reach = metadata.reach
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Score maps of a batch.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -60,8 +61,8 @@ class BatchRunner:
         model (nn.Module): An MMOCR text detector; changed in place at the first image.
         limits (Limits): Its limits.
         network (Callable, optional): Instead of the model's own network, from normalised images to
-            score maps, with ``bytes_per_pixel`` (see `memory.bytes_per_pixel`). The model then only
-            prepares images and finds words.
+            score maps, with ``bytes_per_pixel`` and ``reach`` as `TorchNetwork` has them. The model
+            then only prepares images and finds words.
     """
 
     def __init__(
@@ -74,7 +75,6 @@ class BatchRunner:
         self.limits = limits
         self._given = network
         self._pool: ThreadPoolExecutor | None = None
-        self._warned = False
 
     @functools.cached_property
     def network(self) -> Callable[[Tensor], Tensor] | None:
@@ -100,6 +100,37 @@ class BatchRunner:
         if self.device.type == "cuda":
             return torch.cuda.mem_get_info(self.device)[0] // 2 // memory.MIB
         return MAX_MEMORY
+
+    @functools.cached_property
+    def divisor(self) -> int:
+        """Images are padded to multiples of it."""
+        return getattr(self.model.data_preprocessor, "pad_size_divisor", 1)
+
+    @functools.cached_property
+    def step(self) -> int:
+        """Tiles begin and end at multiples of it."""
+        return math.lcm(STEP, self.divisor)
+
+    @functools.cached_property
+    def halo(self) -> int:
+        """How far tiles overlap, in whole steps: as far as a score depends on what is around it."""
+        reach = self.network.reach
+        if any("DeformConv" in type(module).__name__ for module in self.model.modules()):
+            self._warn("has deformable convolutions, which look as far as they learnt to")
+        elif reach is None:
+            self._warn("averages over the whole image (as DBNet++ does)")
+        return -(-(tiles.HALO if reach is None else reach) // self.step) * self.step
+
+    @functools.cached_property
+    def tile(self) -> int:
+        """Side of the tiles of images that are too large for the memory.
+
+        Raises:
+            ValueError: If no tile fits into it.
+        """
+        return memory.tile_within(
+            self.max_memory, self.network.bytes_per_pixel, self.halo, self.step
+        )
 
     @functools.cached_property
     def max_pixels(self) -> int:
@@ -128,11 +159,10 @@ class BatchRunner:
         sizes = [tuple(item["inputs"].shape[1:]) for item in packed]
         if self.network is None:
             return self._start_whole(packed, sizes, batch_size)
-        divisor = getattr(self.model.data_preprocessor, "pad_size_divisor", 1)
         batches = plan_batches(
             sizes,
             batch_size,
-            step=divisor,
+            step=self.divisor,
             max_waste=MAX_WASTE.get(self.device.type, 0.0),
             max_pixels=self.max_pixels,
         )
@@ -158,34 +188,33 @@ class BatchRunner:
         self, item: dict, progress: Callable[[int, int], None] | None
     ) -> tuple[Tensor, list[BaseDataElement]]:
         sample, image = item["data_samples"], item["inputs"]
-        tile = memory.tile_within(self.max_memory, self.network.bytes_per_pixel, tiles.HALO, STEP)
-        self._warn_of_pooling()
 
         def prepare(part: Tensor) -> Tensor:
             inputs, _ = self._prepare([dict(inputs=part, data_samples=sample.clone())])
-            rows, columns = (-side % STEP for side in inputs.shape[2:])
+            rows, columns = (-side % self.step for side in inputs.shape[2:])
             # As the preprocessor pads: with zeros, after normalising.
             return nn.functional.pad(inputs, (0, columns, 0, rows))
 
         maps = tiles.tiled_maps(
-            self.network, prepare, image, tile=tile, halo=tiles.HALO, step=STEP, progress=progress
+            self.network,
+            prepare,
+            image,
+            tile=self.tile,
+            halo=self.halo,
+            step=self.step,
+            progress=progress,
         )
-        padded = tuple(-(-side // STEP) * STEP for side in image.shape[1:])
+        padded = tuple(-(-side // self.step) * self.step for side in image.shape[1:])
         sample.set_metainfo(dict(batch_input_shape=padded, pad_shape=padded))
         return maps, [sample]
 
-    def _warn_of_pooling(self) -> None:
-        """Say once that tiles are not quite the whole, of a network that looks at all at once."""
-        if not self._warned and any(
-            "AdaptiveAvgPool" in type(m).__name__ for m in self.model.modules()
-        ):
-            print_log(
-                "this network averages over the whole image (as DBNet++ does): in tiles its scores "
-                "differ a little; raise --max-memory (max_memory) for those of the whole image",
-                logger="current",
-                level=logging.WARNING,
-            )
-        self._warned = True
+    def _warn(self, does: str) -> None:
+        print_log(
+            f"this network {does}: in tiles its scores may differ a little; raise --max-memory "
+            "(max_memory) for those of the whole image",
+            logger="current",
+            level=logging.WARNING,
+        )
 
     def _submit(self, maps: Tensor, sample: BaseDataElement) -> Future[BaseDataElement]:
         if self._pool is None:

@@ -10,7 +10,39 @@ import torch
 from torch import Tensor
 
 HALO = 256
-"""How far tiles overlap what is taken from them, in pixels of the network's input, if not told."""
+"""Overlap of tiles, in pixels, of networks whose scores depend on all of an image."""
+
+_STRIP = 1024  # the input in which a reach is measured, cut in the middle
+
+
+def reach(maps: Callable[[Tensor], Tensor], device: torch.device) -> int | None:
+    """How far scores depend on what lies beyond a cut at a multiple of 32 px: the overlap of tiles.
+
+    Measured exactly: NaNs on one side of a cut make a NaN of every score that depends on them.
+
+    Args:
+        maps (Callable): From ``(1, 3, H, W)`` to score maps, see `tiled_maps`; in evaluation mode.
+        device (torch.device): Where it runs.
+
+    Returns:
+        int | None: In pixels of the input; None if all the other side depends on them, as where a
+        network averages over the whole image.
+    """
+    middle = _STRIP // 2
+    found = 0
+    for axis, begin in itertools.product((-2, -1), (0, middle)):
+        inputs = torch.zeros(1, 3, *((_STRIP, 32) if axis == -2 else (32, _STRIP)), device=device)
+        inputs.narrow(axis, begin, middle).fill_(float("nan"))
+        # Fast convolutions work on blocks of pixels, all of which a NaN would spoil.
+        with (
+            torch.inference_mode(),
+            torch.backends.mkldnn.flags(enabled=False),
+            torch.backends.cudnn.flags(enabled=False),
+        ):
+            lost = maps(inputs).isnan()
+        lost = lost.movedim(axis, 0).flatten(1).any(1)
+        found = max(found, (int(lost.sum()) - len(lost) // 2) * (_STRIP // len(lost)))
+    return found if found < middle else None
 
 
 class Span(NamedTuple):
@@ -60,7 +92,7 @@ def tiled_maps(
     image: Tensor,
     *,
     tile: int,
-    halo: int = HALO,
+    halo: int,
     step: int = 32,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:

@@ -335,7 +335,7 @@ def test_tiles_are_forced(subjects, job, monkeypatch):
     assert len(seen) == 1
     assert seen[0] < 896
     with pytest.raises(ValueError, match="too small to be cut into tiles"):
-        subjects.ladder(job("tiled", long_side=512)).prepare([photo])
+        subjects.ladder(job("tiled", long_side=128)).prepare([photo])
 
 
 def test_the_long_side_is_set_however_a_config_resizes(subjects):
@@ -520,7 +520,10 @@ def test_a_failing_subject_does_not_stop_the_others(
     printed = capsys.readouterr()
     failures = [line for line in printed.err.splitlines() if line.startswith("failed:")]
     assert len(failures) == 2
-    assert "failed: craft tiled, batch 1, long side 128: photos of" in failures[0]
+    assert (
+        "failed: craft tiled, batch 1, long side 128: photos of 12,288 pixels are too small"
+        in failures[0]
+    )
     rows = rows_of(printed.out)
     figures = {(row[0], row[2]): row for row in rows if len(row) == 11 and row[1] == "float32"}
     steps = ("plain PyTorch", "+ words found in threads")

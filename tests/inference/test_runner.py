@@ -103,7 +103,7 @@ def test_words_on_seams_are_whole():
     (whole,) = detector().detect([image])
     assert len(whole.polygons) > 100
     assert len(TwoColours.calls) > 0
-    # 800 px at most, of which 256 px overlap on each side.
+    # 800 px at most, of which 64 px overlap on each side.
     small = detector()
     per_pixel = small.runner.network.bytes_per_pixel
     (tiled,) = (capped := detector(max_memory=int(800 * 800 * per_pixel / 2**20) + 1)).detect(
@@ -116,11 +116,26 @@ def test_words_on_seams_are_whole():
         np.testing.assert_allclose(tiled.score_maps[kind], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("divisor", [1, 48, 64, 128])
+def test_tiles_of_images_that_are_padded_otherwise(divisor):
+    image = page(1300, 1500)
+    one, other = detector(), detector(max_memory=80)
+    for each in (one, other):
+        each.model.data_preprocessor.pad_size_divisor = divisor
+    (whole,), (tiled,) = one.detect([image]), other.detect([image])
+    assert other.runner.max_pixels < 1300 * 1500
+    assert words(tiled) == words(whole)
+    for kind, expected in whole.score_maps.items():
+        rows, columns = expected.shape  # of tiles there is more padding
+        found = tiled.score_maps[kind][:rows, :columns]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_an_overlap_that_is_too_small_would_show(monkeypatch):
     """The comparison above can fail."""
     image = page(1300, 1500)
     (whole,) = detector().detect([image])
-    monkeypatch.setattr(tiles, "HALO", 32)
+    monkeypatch.setattr(tiles, "reach", lambda *_: 32)
     capped = detector(max_memory=12)
     assert capped.runner.max_pixels < 1300 * 1500
     (tiled,) = capped.detect([image])
@@ -132,7 +147,7 @@ def test_an_overlap_that_is_too_small_would_show(monkeypatch):
 
 def test_tiles_are_reported():
     told = []
-    capped = detector(max_memory=40)
+    capped = detector(max_memory=60)
     futures = capped.start([page(1300, 1500)], progress=lambda *done: told.append(done))
     assert len(futures[0].result().pred_instances) > 100
     count = told[-1][1]
@@ -228,14 +243,20 @@ def test_a_detector_without_maps_runs_as_it_is_and_takes_no_precision():
 def test_tiles_of_a_network_that_pools_over_the_image_are_warned_of_once(monkeypatch):
     said = []
     monkeypatch.setattr(runner, "print_log", lambda message, **kwargs: said.append(message))
-    capped = detector(max_memory=40)
+    capped = detector(max_memory=60)
     capped.detect([page(1300, 1500)])
     assert said == []
-    capped = detector(max_memory=40)
-    capped.model.backbone.pool = nn.AdaptiveAvgPool2d(1)
+    capped = detector(max_memory=60)
+    forward = capped.model.backbone.forward
+    capped.model.backbone.forward = lambda x: forward(x) + 0 * x.mean((2, 3), keepdim=True)
     capped.detect([page(1300, 1500)] * 2)
     assert len(said) == 1
     assert "averages over the whole image" in said[0]
+    capped = detector(max_memory=60)
+    capped.model.backbone.conv = type("ModulatedDeformConv2dPack", (nn.Identity,), {})()
+    capped.detect([page(1300, 1500)] * 2)
+    assert len(said) == 2
+    assert "deformable" in said[1]
 
 
 def test_scores_that_are_no_numbers_do_not_pass_for_no_words():

@@ -6,9 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from mmtextplug.inference.tiles import Span, spans, tiled_maps
+from mmtextplug.inference.network import TorchNetwork
+from mmtextplug.inference.tiles import Span, reach, spans, tiled_maps
 
 
 def test_one_tile_where_it_fits():
@@ -94,3 +97,65 @@ def test_a_tile_is_all_that_the_network_sees():
 
     tiled_maps(net, lambda part: part[None], torch.zeros(3, 320, 96), tile=160, halo=32, step=32)
     assert seen == [(1, 3, 160, 96), (1, 3, 160, 96), (1, 3, 128, 96)]
+
+
+# --- how far they overlap -----------------------------------------------------------------------
+
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        (nn.Conv2d(3, 1, 1), 0),
+        (nn.Conv2d(3, 1, 7, padding=3), 3),
+        # More to the right than to the left: pixels x - 2 to x + 10.
+        (nn.Sequential(nn.ZeroPad2d((2, 10, 0, 0)), nn.Conv2d(3, 1, (1, 13))), 10),
+        # Downwards only, and a score each 2 px: two scores, of 4 px, see the other side.
+        (nn.Sequential(nn.ZeroPad2d((0, 0, 0, 4)), nn.Conv2d(3, 1, (5, 1), stride=2)), 4),
+        (nn.Sequential(nn.MaxPool2d(2), nn.ReLU(), nn.Upsample(scale_factor=2)), 0),
+        (lambda x: (x - x.mean((2, 3), keepdim=True)).sum(1), None),
+    ],
+)  # fmt: skip
+def test_how_far_scores_look(network, expected):
+    assert reach(network, CPU) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("craft/craft_vgg16bn_general.py", 242),
+        ("craft/craft_vgg16bn_refiner_10k_ctw1500.py", 296),
+        ("dbnet/dbnet_resnet18_fpnc_1200e_totaltext.py", 260),
+        ("dbnet/dbnetpp_resnet18_fpnc_1200e_totaltext.py", None),
+    ],
+)
+def test_how_far_the_networks_look(repository, name, expected):
+    config = Config.fromfile(repository / "configs" / name)
+    with DefaultScope.overwrite_default_scope("mmocr"):
+        network = TorchNetwork(MODELS.build(config.model), "float32")
+    assert network.reach == expected
+
+
+def test_no_less_overlap_would_do(repository):
+    torch.manual_seed(0)
+    config = Config.fromfile(repository / "configs/craft/craft_resnet18_demo.py")
+    with DefaultScope.overwrite_default_scope("mmocr"):
+        model = MODELS.build(config.model).double().eval()
+
+    def maps(inputs: torch.Tensor) -> torch.Tensor:
+        return model.det_head(model.extract_feat(inputs.double()), None)
+
+    image = torch.randn(3, 64, 1600)
+
+    def difference(halo: int) -> float:
+        found = tiled_maps(maps, lambda part: part[None], image, tile=640, halo=halo, step=32)
+        return float((found - whole).abs().max())
+
+    with torch.inference_mode():
+        whole = maps(image[None]).float()
+        enough = -(-reach(maps, CPU) // 32) * 32
+        assert enough == 160
+        assert difference(enough) < 1e-8
+        assert difference(32) > 1e-7

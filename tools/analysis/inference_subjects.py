@@ -195,18 +195,19 @@ def force_tiles(detector: TextDetector, photos: Sequence[np.ndarray]) -> None:
         ValueError: If the smallest photo is too small to be cut.
     """
     from mmtextplug.inference.memory import MIB
-    from mmtextplug.inference.tiles import HALO
 
     inputs = [detector.transforms(_as_loaded(photo))["inputs"] for photo in photos]
     smallest = min(one.shape[1] * one.shape[2] for one in inputs)
-    pixels, least = int(WHOLE_SHARE * smallest), (3 * HALO) ** 2  # see `tile_within`
-    cap = int(pixels * detector.runner.network.bytes_per_pixel / MIB)
-    if cap * MIB < least * detector.runner.network.bytes_per_pixel:
+    runner = detector.runner
+    cap = int(WHOLE_SHARE * smallest * runner.network.bytes_per_pixel / MIB)
+    runner.limits = replace(runner.limits, max_memory=cap)
+    try:
+        _ = runner.tile
+    except ValueError as error:
         raise ValueError(
-            f"photos of {smallest:,} pixels are too small to be cut into tiles of {least:,}: leave "
-            "'tiled' out, or raise --long-side"
-        )
-    detector.runner.limits = replace(detector.runner.limits, max_memory=cap)
+            f"photos of {smallest:,} pixels are too small to be cut into tiles: leave 'tiled' out, "
+            f"or raise --long-side ({error})"
+        ) from error
 
 
 def _as_loaded(image: np.ndarray) -> dict:
