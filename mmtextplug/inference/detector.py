@@ -126,7 +126,8 @@ class TextDetector:
                 - chars (bool): Whether to find the characters of each word, too.
                 - text_threshold, link_threshold, low_text, isolated_threshold (float): See
                   `CRAFTPostprocessor`.
-                - long_side (int), magnification (float): See `ResizeLongSide`.
+                - long_side (int), magnification (float): See `ResizeLongSide`; where a config has
+                  MMOCR's or MMDetection's ``Resize``, the longer side becomes ``long_side``.
 
                 None leaves what the config says.
 

@@ -7,7 +7,7 @@ import functools
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -27,37 +27,61 @@ _EXACT = "float32"
 _TURNS = 3
 _WORTH = 1.25  # so much faster must a lower precision be to be taken
 _CLOSE = 0.15  # and so close to float32 at most, as a share of the scores' own range
+_ROUNDING = 1e-3  # of the largest score: what folding may change
 _PROBE = {"cpu": (256, 256), "cuda": (736, 1280)}
 
 
-def fold_batch_norms(model: nn.Module) -> int:
+def fold_batch_norms(model: nn.Module, run: Callable[[Tensor], Tensor]) -> int:
     """Fold batch normalisations into the convolutions right before them, in place.
 
-    The outputs stay the same but for rounding; the model can be used afterwards, but not trained.
+    The outputs stay the same but for rounding, or nothing is folded: it is tried on noise. The
+    model can be used afterwards, but not trained.
 
     Args:
         model (nn.Module): In evaluation mode. A normalisation belongs to a convolution, transposed
             or not, if it follows it directly among the children of their parent: so it is in
             sequences, and in the residual blocks of MMDetection and torchvision.
+        run (Callable): The model as a function of ``(1, 3, H, W)``.
 
     Returns:
         int: How many were folded.
     """
-    folded = 0
-    for parent in list(model.modules()):
+    pairs = list(_foldable_pairs(model))
+    if not pairs:
+        return 0
+    parameter = next(model.parameters())
+    noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)).to(parameter)
+    with torch.inference_mode():
+        expected = run(noise)
+    for parent, (name, conv), (bn_name, bn) in pairs:
+        transposed = isinstance(conv, nn.ConvTranspose2d)
+        setattr(parent, name, fuse_conv_bn_eval(conv, bn, transpose=transposed))
+        setattr(parent, bn_name, nn.Identity())
+    with torch.inference_mode():
+        difference = (run(noise) - expected).abs().max()
+    if difference <= _ROUNDING * expected.abs().max():
+        return len(pairs)
+    for parent, *children in pairs:
+        for name, child in children:
+            setattr(parent, name, child)
+    print_log(
+        "batch normalisation is not folded into convolutions: this network applies its layers in "
+        "another order than it lists them",
+        logger="current",
+    )
+    return 0
+
+
+def _foldable_pairs(model: nn.Module) -> Iterator[tuple]:
+    """Parents, and the names and modules of a convolution and the normalisation behind it."""
+    for parent in model.modules():
         # MMCV's ConvModule has them as children in one order, and applies them in any.
         if tuple(getattr(parent, "order", ("conv", "norm")))[:2] != ("conv", "norm"):
             continue
-        children = list(parent.named_children())
-        for (name, conv), (bn_name, bn) in itertools.pairwise(children):
-            if isinstance(conv, (nn.Conv2d, nn.ConvTranspose2d)) and _foldable(bn):
-                transposed = isinstance(conv, nn.ConvTranspose2d)
-                if transposed and conv.groups > 1:
-                    continue
-                setattr(parent, name, fuse_conv_bn_eval(conv, bn, transpose=transposed))
-                setattr(parent, bn_name, nn.Identity())
-                folded += 1
-    return folded
+        for conv, bn in itertools.pairwise(parent.named_children()):
+            transposed = isinstance(conv[1], nn.ConvTranspose2d) and conv[1].groups == 1
+            if (transposed or isinstance(conv[1], nn.Conv2d)) and _foldable(bn[1]):
+                yield parent, conv, bn
 
 
 def _foldable(bn: nn.Module) -> bool:
@@ -85,11 +109,10 @@ class TorchNetwork:
     """
 
     def __init__(self, model: nn.Module, precision: str = "auto", compile: bool = False) -> None:
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+        _check_precision(precision)
         self.model = model.eval()
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        fold_batch_norms(model)
+        fold_batch_norms(model, self._forward)
         model.to(memory_format=torch.channels_last)
         self._maps: Callable[[Tensor], Tensor] = self._forward
         self.precision = precision
@@ -146,6 +169,11 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     # PyTorch wants a type that the device's autocast knows even where it is off.
     dtype = getattr(torch, precision) if enabled else torch.bfloat16
     return torch.autocast(device.type, dtype=dtype, enabled=enabled)
+
+
+def _check_precision(precision: str) -> None:
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
 
 
 def _computes_in(precision: str, device: torch.device) -> bool:
@@ -248,8 +276,10 @@ def accelerate(model: nn.Module, precision: str = "auto", compile: bool = False)
         nn.Module: The same model.
 
     Raises:
-        ValueError: If a model without score maps is to be compiled or to run in lower precision.
+        ValueError: If there is no such precision, or a model without score maps is to be compiled
+            or to run in a lower one.
     """
+    _check_precision(precision)
     model.eval()
     if not gives_maps(model):
         refuse_settings_of_maps(precision, compile)

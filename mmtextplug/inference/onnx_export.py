@@ -82,8 +82,8 @@ def export_onnx(
             f"{type(model).__name__}: gives no score maps; only segmentation detectors, such as "
             "CRAFT and DBNet, can be exported"
         )
-    fold_batch_norms(model)
     network = _Maps(model).eval()
+    fold_batch_norms(model, network)
     divisor = math.lcm(STRIDE, getattr(model.data_preprocessor, "pad_size_divisor", 1))
     metadata = OnnxMetadata(
         usable_config(config, divisor),

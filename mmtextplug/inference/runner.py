@@ -20,7 +20,6 @@ from mmtextplug.inference.batches import plan_batches
 from mmtextplug.inference.network import (
     TorchNetwork,
     check_finite,
-    fold_batch_norms,
     gives_maps,
     refuse_settings_of_maps,
 )
@@ -85,7 +84,6 @@ class BatchRunner:
         if gives_maps(self.model):
             return TorchNetwork(self.model, limits.precision, limits.compile)
         refuse_settings_of_maps(limits.precision, limits.compile, limits.max_memory)
-        fold_batch_norms(self.model)
         return None
 
     @functools.cached_property

@@ -69,13 +69,16 @@ def photo_pipeline(config: Config) -> list[ConfigDict]:
     return [step for step in steps if not step["type"].rpartition(".")[2].startswith("Load")]
 
 
-def _override(settings: dict, values: dict, needed: str) -> None:
+def _override(parts: list[dict], values: dict, needed: str) -> None:
+    """Put values that are not None into the parts of a type."""
     values = {key: value for key, value in values.items() if value is not None}
-    if values and settings.get("type") != needed:
+    parts = [part for part in parts if str(part.get("type")).rpartition(".")[2] == needed]
+    if values and not parts:
         raise ValueError(
             f"{', '.join(values)}: this config has no {needed} to set it in; leave it out"
         )
-    settings.update(values)
+    for part in parts:
+        part.update(values)
 
 
 def configure(
@@ -87,15 +90,18 @@ def configure(
     chars: bool = False,
     long_side: int | None = None,
     magnification: float | None = None,
-    **thresholds: float | None,
+    text_threshold: float | None = None,
+    link_threshold: float | None = None,
+    low_text: float | None = None,
+    isolated_threshold: float | None = None,
 ) -> tuple[ConfigDict, list[ConfigDict]]:
     """Put settings into copies of a config's model and of its test transforms.
 
     Args:
         config (Config): See `TextDetector.from_config`, as for the others.
         refine (bool): Whether a link refiner's own weights will be loaded.
-        polygons, score_maps, chars, long_side, magnification: See `TextDetector.from_config`.
-        thresholds (float, optional): Arguments of `CRAFTPostprocessor`.
+        polygons, score_maps, chars, long_side, magnification, text_threshold, link_threshold,
+        low_text, isolated_threshold: See `TextDetector.from_config`.
 
     Returns:
         tuple[ConfigDict, list[ConfigDict]]: The model, and the transforms after loading.
@@ -117,7 +123,13 @@ def configure(
         if "type" not in post:
             raise ValueError("polygons: this config has no det_head.postprocessor to ask")
         post.text_repr_type = "poly" if polygons else "quad"
-    _override(post, thresholds, _CRAFT)
+    thresholds = dict(
+        text_threshold=text_threshold,
+        link_threshold=link_threshold,
+        low_text=low_text,
+        isolated_threshold=isolated_threshold,
+    )
+    _override([post], thresholds, _CRAFT)
     if chars and post.get("type") != _CRAFT:
         raise ValueError(
             "chars: characters are found by a region score, and this config has no "
@@ -128,7 +140,12 @@ def configure(
     if post.get("type") in _WITH_SCORE_MAPS:
         post.keep_score_maps = post.type == _CRAFT if score_maps is None else score_maps
     pipeline = photo_pipeline(config)
-    resize = [step for step in pipeline if step["type"] == "ResizeLongSide"]
+    # MMOCR's and MMDetection's, too, can be told how long the longer side is to be.
+    resize = [step for step in pipeline if step["type"].rpartition(".")[2] == "Resize"]
+    if long_side is not None and resize:
+        for step in resize:
+            step.update(scale=(long_side, long_side), keep_ratio=True)
+        long_side = None
     sizes = {"long_side": long_side, "magnification": magnification}
-    _override(resize[0] if resize else {}, sizes, "ResizeLongSide")
+    _override(pipeline, sizes, "ResizeLongSide")
     return model, pipeline

@@ -18,7 +18,6 @@ import cv2
 import numpy as np
 import painted
 import pytest
-from mmengine.config import Config
 from rich.console import Console
 
 from mmtextplug.inference import network
@@ -294,7 +293,7 @@ def test_time_passes_until_the_next_batch_can_start(process, subjects, monkeypat
 @pytest.mark.parametrize("name", NAMES)
 def test_every_step_finds_the_painted_words(process, job, tmp_path, monkeypatch, name):
     folded = []
-    monkeypatch.setattr(network, "fold_batch_norms", folded.append)
+    monkeypatch.setattr(network, "fold_batch_norms", lambda model, _: folded.append(model))
     memory = {"VmRSS": 100 << 20, "VmHWM": 300 << 20}
     monkeypatch.setattr(process, "memory", memory.get)
     places = {(100, 100), (400, 333), (336, 500)}
@@ -336,22 +335,6 @@ def test_tiles_are_forced(subjects, job, monkeypatch):
     assert seen[0] < 896
     with pytest.raises(ValueError, match="too small to be cut into tiles"):
         subjects.ladder(job("tiled", long_side=128)).prepare([photo])
-
-
-def test_the_long_side_is_set_however_a_config_resizes(subjects):
-    steps = [
-        dict(type="LoadImageFromFile"),
-        dict(type="mmocr.Resize", scale=(4068, 736), keep_ratio=True),
-        dict(type="PackTextDetInputs"),
-    ]
-    config = Config(dict(model=dict(type="x"), test_dataloader=dict(dataset=dict(pipeline=steps))))
-    changed = subjects.with_long_side(config, 640)
-    assert changed.test_pipeline[0]["scale"] == (640, 640)
-    assert "test_dataloader" not in changed
-    assert config.test_dataloader.dataset.pipeline[1]["scale"] == (4068, 736)
-    plain = Config(dict(test_pipeline=[dict(type="PackTextDetInputs")]))
-    with pytest.raises(ValueError, match="no Resize or ResizeLongSide"):
-        subjects.with_long_side(plain, 640)
 
 
 def test_easyocr_gets_rgb_in_batches_of_one_size(peers, job, monkeypatch):

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from mmengine.config import Config
-
     from mmtextplug.inference import TextDetector
 
 LADDER = {
@@ -121,55 +119,29 @@ def at_once(find: Callable[[Sequence[np.ndarray]], list[Words]]) -> Callable:
     return start
 
 
-def with_long_side(config: Config, long_side: int) -> Config:
-    """A copy of a config that prepares photos so that their longer side is ``long_side`` pixels.
-
-    Raises:
-        ValueError: If it does not say how it resizes photos, in a way that is known here.
-    """
-    from mmtextplug.inference import photo_pipeline
-
-    config = config.copy()
-    steps = photo_pipeline(config)
-    names = [step["type"].rpartition(".")[2] for step in steps]
-    if not {"Resize", "ResizeLongSide"} & set(names):
-        raise ValueError(
-            f"{config.filename or 'the file'}: no Resize or ResizeLongSide to put --long-side in"
-        )
-    for name, step in zip(names, steps):
-        if name == "ResizeLongSide":
-            step["long_side"] = long_side
-        elif name == "Resize":
-            step.update(scale=(long_side, long_side), keep_ratio=True)
-    config.pop("test_dataloader", None)
-    config["test_pipeline"] = steps
-    return config
-
-
 def make_detector(job: Job) -> TextDetector:
     """Our detector, with the limits that its step of the ladder sets."""
     import torch
     from mmengine.config import Config
-    from mmengine.dataset import Compose
     from mmengine.registry import MODELS, DefaultScope
 
     from mmtextplug import launch
-    from mmtextplug.inference import OFFICIAL, TextDetector, photo_pipeline
+    from mmtextplug.inference import OFFICIAL, TextDetector
     from mmtextplug.inference.runner import Limits
     from mmtextplug.inference.settings import configure
 
     if job.subject in FROM_ONNX:
         backend = FROM_ONNX[job.subject]
         precision = "auto" if backend == "onnxruntime" else job.precision
-        detector = TextDetector.from_onnx(
-            job.onnx, device=job.device, backend=backend, precision=precision, score_maps=False
+        return TextDetector.from_onnx(
+            job.onnx,
+            device=job.device,
+            backend=backend,
+            precision=precision,
+            score_maps=False,
+            long_side=job.long_side,
         )
-        config = with_long_side(detector.runner.network.config, job.long_side)
-        with DefaultScope.overwrite_default_scope(config.get("default_scope") or "mmocr"):
-            detector.transforms = Compose(photo_pipeline(config))
-        return detector
     config = launch.load_config(job.config) if job.config else Config(OFFICIAL)
-    config = with_long_side(config, job.long_side)
     limits = Limits(job.precision, job.subject == "compile")
     if job.checkpoint or not job.config:
         return TextDetector.from_config(
@@ -177,11 +149,12 @@ def make_detector(job: Job) -> TextDetector:
             job.checkpoint,
             device=job.device,
             score_maps=False,
+            long_side=job.long_side,
             precision=job.precision,
             compile=limits.compile,
         )
     torch.manual_seed(0)
-    model, pipeline = configure(config, score_maps=False)
+    model, pipeline = configure(config, score_maps=False, long_side=job.long_side)
     scope = config.get("default_scope") or "mmocr"
     with DefaultScope.overwrite_default_scope(scope):
         network = MODELS.build(model)
@@ -252,13 +225,13 @@ def serial(job: Job, detector: TextDetector, finding: list[float]) -> Subject:
     model, context, layout = detector.model, torch.inference_mode, torch.channels_last
     if job.subject == "plain":
         context, layout = torch.no_grad, torch.contiguous_format
-    if job.subject == "folded":
-        fold_batch_norms(model)
-    model.to(memory_format=layout)
 
     def forward(inputs: torch.Tensor) -> torch.Tensor:
         return model.det_head(model.extract_feat(inputs.contiguous(memory_format=layout)), None)
 
+    model.to(memory_format=layout)
+    if job.subject == "folded":
+        fold_batch_norms(model, forward)
     network = TorchNetwork(model, job.precision) if job.subject == "precision" else forward
 
     def find(images: Sequence[np.ndarray]) -> list[Words]:
