@@ -27,7 +27,7 @@ from mmtextplug import launch
 from mmtextplug.checkpoint import load_weights
 from mmtextplug.craft.weights import official_weights
 from mmtextplug.inference import accelerate
-from mmtextplug.inference.detector import as_sample
+from mmtextplug.inference.detector import as_sample, usable_device
 from mmtextplug.inference.saved_config import config_of
 from mmtextplug.inference.settings import configure
 from mmtextplug.photos import SUFFIXES, read_photo
@@ -74,8 +74,12 @@ class TextDetInferencer(apis.TextDetInferencer):
     ) -> None:
         if model is None:
             model = config_of(weights)
-        elif isinstance(model, (str, Path)) and Path(model).is_file():
+        elif isinstance(model, Path) or str(model).endswith(".py"):
             model = launch.load_config(str(model))
+        elif isinstance(model, dict) and not isinstance(model, Config):
+            model = Config(model)
+        if device is not None:
+            usable_device(device)
         self._fast = dict(precision=precision, compile=compile)
         # Kept, they would be drawn beside the words.
         self._settings = dict(score_maps=False) | settings

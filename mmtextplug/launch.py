@@ -140,7 +140,8 @@ def demand(cfg: Config, *fields: str, use: str) -> None:
         for name in field.split("."):
             value = value.get(name) if hasattr(value, "get") else None
         if value is None:
-            raise ValueError(f"{cfg.filename}: {use} needs {field}, which this config lacks")
+            name = cfg.filename or "the config"
+            raise ValueError(f"{name}: {use} needs {field}, which it lacks")
 
 
 def go_on(cfg: Config) -> None:

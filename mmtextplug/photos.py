@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import struct
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ _UPRIGHT = {
 }
 # Drawn by programs of their own, that Pillow would start.
 _PROGRAMS = ("EPS", "WMF")
+_LIMIT = threading.Lock()
 # What shows through where a picture is transparent: dark and light text both stand out from it.
 _BEHIND = (128, 128, 128)
 
@@ -140,6 +142,16 @@ def read_header(path: Path) -> tuple[int, int, str]:
         raise ValueError(f"is damaged or cannot be opened ({type(error).__name__})") from None
 
 
+def _opened(path: Path) -> Image.Image:
+    """A photo whose size is still to be judged: Pillow's own limit is that of all programs here."""
+    with _LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
 def read_photo(path: str | Path, max_pixels: int = 250_000_000) -> tuple[np.ndarray, int]:
     """Read a photo of any kind, turned upright by its EXIF orientation.
 
@@ -168,7 +180,7 @@ def read_photo(path: str | Path, max_pixels: int = 250_000_000) -> tuple[np.ndar
     try:
         if not path.stat().st_size:
             raise ValueError("the file is empty")
-        with Image.open(path) as image:
+        with _opened(path) as image:
             if image.format in _PROGRAMS:
                 raise UnidentifiedImageError
             width, height = image.size
@@ -198,7 +210,7 @@ def read_photo(path: str | Path, max_pixels: int = 250_000_000) -> tuple[np.ndar
         reason = "no permission to read it"
     except MemoryError:
         reason = "not enough memory to decode it: shrink it"
-    except (ValueError, Image.DecompressionBombError) as error:
+    except ValueError as error:
         reason = str(error)
     except Exception as error:  # decoders raise whatever they like on damaged files
         reason = f"damaged, cut off or not to be opened ({str(error) or type(error).__name__})"

@@ -294,7 +294,7 @@ def test_a_missing_field_is_named_with_its_file(config, field):
     path = config(MODEL + "visualizer = None\n")
     with pytest.raises(ValueError, match="needs") as caught:
         launch.demand(launch.load_config(path), "model", field, use="drawing")
-    assert str(caught.value) == f"{path}: drawing needs {field}, which this config lacks"
+    assert str(caught.value) == f"{path}: drawing needs {field}, which it lacks"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ from pathlib import Path
 
 import torch
 from infer_output import Job, finish
-from PIL import Image
 from tqdm import tqdm
 
 from mmtextplug import launch
@@ -188,6 +187,10 @@ def process(
         until then is written, as far as it can be.
     """
     groups = windows(jobs, args.batch_size * 4 if args.batch_size > 1 else 1, args.max_pixels)
+
+    def write(job: Job, found: Future) -> None:
+        finish(job, found, args.out, args.score_maps, detector.precision)
+
     before: list[Future[None]] = []
     written: list[Future[None]] = []
     stop = None
@@ -202,7 +205,7 @@ def process(
                 upcoming = reader.submit(next, groups, None)
                 before, written = written, []
                 for job, found in detect(detector, window, args.batch_size, bar):
-                    written.append(writer.submit(finish, job, found, args.out, args.score_maps))
+                    written.append(writer.submit(write, job, found))
                 for future in before:
                     future.result()
                 bar.update(len(window))
@@ -236,9 +239,10 @@ def load(args: argparse.Namespace) -> TextDetector:
 
 def main() -> int:
     args = parse_args()
-    # --max-pixels takes the place of Pillow's limit: it is looked at before anything is decoded.
-    Image.MAX_IMAGE_PIXELS = None
     endings = (".jpg", ".png", "_scores.jpg")[: 3 if args.score_maps else 2]
+    there = next(path for path in (args.out, *args.out.parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"--out {args.out}: {there} is a file; name a folder")
     found = find_photos(args.photos, args.out, recursive=args.recursive, endings=endings)
     jobs = [Job(path, name) for path, name in found]
     detector = load(args)

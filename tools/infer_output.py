@@ -41,20 +41,20 @@ class Job:
         self.fault, self.image = fault, None
 
 
-def finish(job: Job, sample: Future, out: Path, score_maps: bool) -> None:
+def finish(job: Job, sample: Future, out: Path, score_maps: bool, precision: str) -> None:
     """Write what is found on a photo, and let go of it.
 
     Args:
         job (Job): Done afterwards, or skipped where it is its own fault that it cannot be written.
         sample (Future): The data sample of `TextDetector.start`.
-        out (Path), score_maps (bool): See `write_results`.
+        out (Path), score_maps (bool), precision (str): See `write_results`.
 
     Raises:
         OSError: If nothing can be written to the folder: see `NO_OUTPUT`.
     """
     found = as_detection(sample.result())
     try:
-        write_results(job, found, out, score_maps)
+        write_results(job, found, out, score_maps, precision)
     except OSError as error:
         if error.errno in NO_OUTPUT:
             raise
@@ -63,8 +63,15 @@ def finish(job: Job, sample: Future, out: Path, score_maps: bool) -> None:
         job.image, job.words, job.done = None, len(found.polygons), True
 
 
-def write_results(job: Job, found: Detection, out: Path, score_maps: bool) -> None:
-    """Write JSON and pictures of a photo below a folder."""
+def write_results(job: Job, found: Detection, out: Path, score_maps: bool, precision: str) -> None:
+    """Write JSON and pictures of a photo below a folder.
+
+    Args:
+        job (Job), found (Detection): The photo, and what is found on it.
+        out (Path): The folder.
+        score_maps (bool): Whether to draw the score maps, too.
+        precision (str): What the network computed in, by which words differ a little.
+    """
     stem = out / job.name
     stem.parent.mkdir(parents=True, exist_ok=True)
     picture = job.image
@@ -79,11 +86,11 @@ def write_results(job: Job, found: Detection, out: Path, score_maps: bool) -> No
         scene = Scene(predicted=np.stack(maps), kinds=kinds)
         write_picture(stem.with_name(f"{stem.name}_scores.jpg"), draw_scene(job.image, scene))
     # Last: where the JSON is, the photo is done.
-    text = json.dumps(as_json(job, found), ensure_ascii=False)
+    text = json.dumps(as_json(job, found, precision), ensure_ascii=False)
     write_atomically(stem.with_name(f"{stem.name}.json"), text.encode(errors="backslashreplace"))
 
 
-def as_json(job: Job, found: Detection) -> dict:
+def as_json(job: Job, found: Detection, precision: str) -> dict:
     """What is found on a photo, in pixels of the upright photo."""
     words = [
         {"polygon": _rounded(polygon), "score": round(float(score), 4)}
@@ -97,6 +104,7 @@ def as_json(job: Job, found: Detection) -> dict:
         "width": job.image.shape[1],
         "height": job.image.shape[0],
         "exif_orientation": job.orientation,
+        "precision": precision,
         "coordinates": "pixels (x, y) of the upright photo, its EXIF orientation applied",
         "words": words,
     }

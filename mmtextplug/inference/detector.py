@@ -136,7 +136,7 @@ class TextDetector:
             ValueError: If config, checkpoint and settings do not go together, or there is no such
                 device.
         """
-        device = _usable_device(device)
+        device = usable_device(device)
         if config is None:
             config = config_of(checkpoint)
         elif not isinstance(config, Config):
@@ -296,7 +296,8 @@ def as_detection(sample: BaseDataElement) -> Detection:
     return Detection(polygons, scores, words.get("chars"), maps)
 
 
-def _usable_device(device: str | torch.device) -> torch.device:
+def usable_device(device: str | torch.device) -> torch.device:
+    """A device on which something can be put; a ValueError if there is none of this name."""
     try:
         device = torch.device(device)
         torch.zeros(1, device=device)

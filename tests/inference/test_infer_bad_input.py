@@ -85,7 +85,6 @@ def tool(folder, command, monkeypatch, capfd) -> Callable[..., tuple[int, str, l
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "infer_tool", module)
     spec.loader.exec_module(module)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     monkeypatch.chdir(folder)
 
     log: list[str] = []
@@ -120,6 +119,7 @@ def results(folder: str = "out") -> dict[str, int]:
         assert path.suffix in (".json", ".jpg"), path
         if path.suffix == ".json":
             content = json.loads(path.read_text(encoding="utf-8"))
+            assert content["precision"] == "float32"
             data = path.with_suffix(".jpg").read_bytes()
             assert data.endswith(b"\xff\xd9")  # the end of a JPEG
             picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

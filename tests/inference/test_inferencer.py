@@ -566,6 +566,26 @@ def test_without_weights_only_the_official_model_is_built(painted, monkeypatch, 
         make(inferencer.TextDetInferencer, painted[0])
 
 
+@pytest.mark.parametrize(
+    ("model", "settings", "error", "message"),
+    [
+        (Path("none.py"), {}, FileNotFoundError, r"none\.py: no such config"),
+        ("none.py", {}, FileNotFoundError, r"none\.py: no such config"),
+        (dict(a=1), {}, ValueError, "the config: a detector needs model"),
+        (dict(model=painting.MODEL), {}, ValueError, "neither test_dataloader.* nor test_pipeline"),
+        (None, dict(device="cuda:99"), ValueError, "device cuda:99: not usable here"),
+        (None, dict(device="nonsense"), ValueError, "device nonsense: not usable here"),
+        ("painted", dict(precision="float17"), ValueError, "precision must be one of auto, "),
+        (None, dict(nonsense=3), TypeError, "unexpected keyword argument 'nonsense'"),
+    ],
+)
+def test_mistakes_are_named_when_it_is_built(painted, model, settings, error, message):
+    config, weights = painted
+    model = config if model == "painted" else model
+    with pytest.raises(error, match=message):
+        inferencer.TextDetInferencer(model, weights, **{"device": "cpu", **settings})
+
+
 def test_an_extractor_needs_a_detector_and_a_recogniser():
     with pytest.raises(ValueError, match="kie: needs det and rec, too"):
         inferencer.MMOCRInferencer(kie="sdmgr")
