@@ -6,6 +6,7 @@ must be found is known to the pixel, whatever happens to the photo on its way.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import os
@@ -169,6 +170,24 @@ def test_settings_that_a_config_has_no_place_for_are_refused(checkpoint):
     config.test_dataloader.dataset.pipeline.pop(1)
     with pytest.raises(ValueError, match="long_side: this config has no ResizeLongSide"):
         TextDetector.from_config(config, checkpoint, long_side=100)
+
+
+def test_a_checkpoint_brings_its_config(tool, tmp_path, checkpoint, monkeypatch):
+    """As trainings and tools/publish_model.py write it; without one it is the official CRAFT's."""
+    own = Config(copy.deepcopy(PAINTED))
+    own.model.det_head.postprocessor.update(text_threshold=0.5, link_threshold=1.0)
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save({**content, "meta": {"cfg": own.pretty_text}}, tmp_path / "whole.pth")
+    detector = TextDetector.from_config(checkpoint=tmp_path / "whole.pth")
+    assert detector.model.det_head.postprocessor.thresholds["text_threshold"] == 0.5
+    assert len(detector.detect([PAGE])[0].polygons) == 7  # letters, as nothing links them
+    write("in/x.png", PAGE)
+    arguments = ["in", "--out", "out", "--checkpoint", str(tmp_path / "whole.pth")]
+    monkeypatch.setattr("sys.argv", ["infer.py", *arguments])
+    assert tool.module.main() == 0
+    assert len(results()["x.json"]["words"]) == 7
+    with pytest.raises(ValueError, match=r"painted\.pth: does not fit this model"):
+        TextDetector.from_config(checkpoint=checkpoint)
 
 
 def test_the_long_side_is_set_however_a_config_resizes():
