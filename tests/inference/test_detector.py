@@ -11,6 +11,7 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import painted
 import pytest
 import torch
 from mmengine.config import Config
@@ -496,6 +498,52 @@ def test_too_low_a_cap_is_told_before_any_photo(tool, monkeypatch):
     with pytest.raises(ValueError, match=r"max_memory 1 MiB: .* at least \d+ MiB .* by 320 px"):
         tool("in", "--max-memory", "1")
     assert not Path("out").exists()
+
+
+MANY = """
+import sys
+from pathlib import Path
+
+sys.path[:0] = sys.argv[1:4]
+import infer
+import infer_output
+
+resident = []
+
+
+def finish(job, *rest):
+    whole(job, *rest)
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    resident.append(int(pages) * 4096)
+
+
+whole, infer.finish = infer.finish, finish
+sys.argv[1:] = ["in", *sys.argv[4:]]
+assert infer.main() == 0
+print(len(resident), max(resident[-50:]) - max(resident[50:100]))
+"""
+
+
+def test_memory_stays_where_it_is(tmp_path, checkpoint):
+    """Any picture of a photo that were kept would be 2 MiB."""
+    large = painted.page((640, 640), [(30 + 60 * i, 30 + 60 * i, 3) for i in range(8)])
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in" / "0.png"), large)
+    for number in range(1, 150):
+        os.link(tmp_path / "in" / "0.png", tmp_path / "in" / f"{number}.png")
+    config = "\n".join(f"{key} = {value!r}" for key, value in PAINTED.items())
+    imports = 'custom_imports = dict(imports=["painted"])\n'
+    (tmp_path / "painted_config.py").write_text(imports + config)
+    folders = [str(ROOT), str(ROOT / "tools"), str(Path(painted.__file__).parent)]
+    arguments = ["--out", "out", "--config", "painted_config.py", "--checkpoint", str(checkpoint)]
+    arguments += ["--device", "cpu", "--precision", "float32"]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", MANY, *folders, *arguments],
+        cwd=tmp_path, check=True, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    count, grown = map(int, done.stdout.split()[-2:])
+    assert count == 150
+    assert grown < 40 << 20
 
 
 def test_bad_photos_are_skipped_counted_and_reported(tool, capsys):
