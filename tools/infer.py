@@ -247,9 +247,9 @@ def main() -> int:
     jobs = [Job(path, name) for path, name in found]
     detector = load(args)
     if args.score_maps and not detector.has_score_maps:
+        name = args.config or args.onnx or args.checkpoint
         raise ValueError(
-            f"{args.config or args.onnx}: --score-maps needs a post-processor of this package; "
-            "leave it out"
+            f"{name}: --score-maps needs a post-processor of this package; leave it out"
         )
     if args.max_memory:
         _ = detector.runner.tile  # too low a cap is told before any photo
