@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -33,16 +34,25 @@ def reach(maps: Callable[[Tensor], Tensor], device: torch.device) -> int | None:
     for axis, begin in itertools.product((-2, -1), (0, middle)):
         inputs = torch.zeros(1, 3, *((_STRIP, 32) if axis == -2 else (32, _STRIP)), device=device)
         inputs.narrow(axis, begin, middle).fill_(float("nan"))
-        # Fast convolutions work on blocks of pixels, all of which a NaN would spoil.
-        with (
-            torch.inference_mode(),
-            torch.backends.mkldnn.flags(enabled=False),
-            torch.backends.cudnn.flags(enabled=False),
-        ):
+        with torch.inference_mode(), _plain_convolutions():
             lost = maps(inputs).isnan()
         lost = lost.movedim(axis, 0).flatten(1).any(1)
         found = max(found, (int(lost.sum()) - len(lost) // 2) * (_STRIP // len(lost)))
     return found if found < middle else None
+
+
+@contextlib.contextmanager
+def _plain_convolutions() -> Iterator[None]:
+    """Without the fast ones: they work on blocks of pixels, all of which a NaN would spoil."""
+    backends = torch.backends.mkldnn, torch.backends.cudnn
+    before = [backend.enabled for backend in backends]
+    try:
+        for backend in backends:
+            backend.enabled = False
+        yield
+    finally:
+        for backend, enabled in zip(backends, before):
+            backend.enabled = enabled
 
 
 class Span(NamedTuple):
