@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from mmtextplug.files import write_atomically
 from mmtextplug.inference import memory, tiles
-from mmtextplug.inference.network import fold_batch_norms, gives_maps
+from mmtextplug.inference.folding import fold_batch_norms
+from mmtextplug.inference.network import gives_maps
 from mmtextplug.inference.onnx_metadata import OnnxMetadata, usable_config
 
 INPUT, OUTPUT = "input", "score_maps"

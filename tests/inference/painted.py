@@ -55,6 +55,22 @@ MODEL = dict(
 )
 
 
+PAINTED = dict(
+    default_scope="mmocr",
+    model=MODEL,
+    test_dataloader=dict(
+        dataset=dict(
+            pipeline=[
+                dict(type="LoadImageFromFile"),
+                dict(type="ResizeLongSide", long_side=640, magnification=1.0),
+                dict(type="LoadCharAnnotations"),
+                dict(type="PackCharInputs"),
+            ]
+        )
+    ),
+)
+
+
 def page(size: tuple[int, int], words: list[tuple[int, int, int]]) -> np.ndarray:
     """A photo (H, W) of words (x, y, characters): ``(x, y)`` is the first character's centre."""
     yy, xx = np.mgrid[: size[0], : size[1]]
@@ -65,3 +81,12 @@ def page(size: tuple[int, int], words: list[tuple[int, int, int]]) -> np.ndarray
             squares = ((xx - x - HALF * half) ** 2 + (yy - y) ** 2) / _SPREAD**2
             scores[half % 2] = np.maximum(scores[half % 2], np.exp(-squares / 2))
     return np.rint(255 * scores).astype(np.uint8).transpose(1, 2, 0).copy()
+
+
+PAGE = page((120, 200), [(30, 30, 4), (110, 80, 3)])
+CENTRES = np.array([[54, 30], [126, 80]])
+
+
+def centres(polygons) -> np.ndarray:
+    found = np.array([np.mean(polygon, axis=0) for polygon in polygons])
+    return found[np.argsort(found[:, 1])] if len(found) else found.reshape(0, 2)

@@ -20,7 +20,7 @@ import painted
 import pytest
 from rich.console import Console
 
-from mmtextplug.inference import network
+from mmtextplug.inference import folding, network
 
 NAMES = ("plain", "channels-last", "folded", "precision", "threads", "tiled")
 
@@ -293,7 +293,8 @@ def test_time_passes_until_the_next_batch_can_start(process, subjects, monkeypat
 @pytest.mark.parametrize("name", NAMES)
 def test_every_step_finds_the_painted_words(process, job, tmp_path, monkeypatch, name):
     folded = []
-    monkeypatch.setattr(network, "fold_batch_norms", lambda model, _: folded.append(model))
+    for module in (network, folding):
+        monkeypatch.setattr(module, "fold_batch_norms", lambda model, _: folded.append(model))
     memory = {"VmRSS": 100 << 20, "VmHWM": 300 << 20}
     monkeypatch.setattr(process, "memory", memory.get)
     places = {(100, 100), (400, 333), (336, 500)}

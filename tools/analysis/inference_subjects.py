@@ -220,7 +220,8 @@ def serial(job: Job, detector: TextDetector, finding: list[float]) -> Subject:
 
     from mmtextplug.inference.batches import plan_batches
     from mmtextplug.inference.detector import as_detection
-    from mmtextplug.inference.network import TorchNetwork, fold_batch_norms
+    from mmtextplug.inference.folding import fold_batch_norms
+    from mmtextplug.inference.network import TorchNetwork
 
     model, context, layout = detector.model, torch.inference_mode, torch.channels_last
     if job.subject == "plain":
