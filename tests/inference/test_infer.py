@@ -36,7 +36,7 @@ def tool(tmp_path, checkpoint, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     spec = importlib.util.spec_from_file_location("infer_tool", ROOT / "tools" / "infer.py")
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(__import__("sys").modules, "infer_tool", module)
+    monkeypatch.setitem(sys.modules, "infer_tool", module)
     spec.loader.exec_module(module)
     config = tmp_path / "painted.py"
     config.write_text("\n".join(f"{key} = {value!r}" for key, value in PAINTED.items()))
