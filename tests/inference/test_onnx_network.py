@@ -324,6 +324,8 @@ def hostile(tmp_path, monkeypatch) -> str:
     [
         ("model.type", "{}.run"),
         ("model.data_preprocessor.type", "{}.registry.run"),
+        # It unpickles the file that it is told.
+        ("model.data_preprocessor.type", "mmdet.KnowledgeDistillationSingleStageDetector"),
         ("model.det_head.postprocessor.type", "{}"),
         ("model.det_head.postprocessor.rules", {"type": "{}.run"}),
         ("test_pipeline.0.type", "subprocess.Popen"),
