@@ -106,7 +106,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="what the network computes in; auto: the fastest here, measured at the start",
     )
     parser.add_argument(
-        "--compile", action="store_true", help="torch.compile: minutes to begin with"
+        "--compile", action="store_true", help="torch.compile: half a minute or more to begin with"
     )
     parser.add_argument(
         "--max-memory",

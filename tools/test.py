@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
         help="what the network computes in; auto: the fastest here, by measurement",
     )
     parser.add_argument(
-        "--compile", action="store_true", help="torch.compile: minutes to begin with"
+        "--compile", action="store_true", help="torch.compile: half a minute or more to begin with"
     )
     launch.add_runner_arguments(parser)
     return parser.parse_args()

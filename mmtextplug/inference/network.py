@@ -37,8 +37,8 @@ class TorchNetwork:
     Args:
         model (nn.Module): With ``extract_feat`` and a ``det_head`` that gives maps.
         precision (str): One of `PRECISIONS`.
-        compile (bool): Whether to compile the network by ``torch.compile``: some minutes at
-            the first image, for any sizes after that.
+        compile (bool): Whether to compile the network by ``torch.compile``: half a minute
+            or more at the first image, for any sizes after that.
 
     Attributes:
         precision (str): What it computes in.

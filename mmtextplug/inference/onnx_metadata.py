@@ -87,8 +87,8 @@ class OnnxMetadata:
             raise ValueError(f"{path}: its metadata is damaged; export it again")
         for where, reason in untrusted(content):
             raise ValueError(
-                f"{path}: its metadata is refused: {where}: {reason}; a component of your own must "
-                "be imported first"
+                f"{path}: its metadata is refused: {where}: {reason}; import it first if it "
+                "is your own, otherwise export the checkpoint again"
             )
         return cls(Config(content), divisor, bytes_per_pixel, reach)
 

@@ -112,10 +112,10 @@ class BatchRunner:
     @functools.cached_property
     def halo(self) -> int:
         """How far tiles overlap, in whole steps: as far as a score depends on what is around it."""
-        reach = self.network.reach
         if any("DeformConv" in type(module).__name__ for module in self.model.modules()):
             self._warn("has deformable convolutions, which look as far as they learnt to")
-        elif reach is None:
+            reach = None
+        elif (reach := self.network.reach) is None:
             self._warn("averages over the whole image (as DBNet++ does)")
         return -(-(tiles.HALO if reach is None else reach) // self.step) * self.step
 

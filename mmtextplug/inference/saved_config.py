@@ -32,8 +32,7 @@ def config_of(checkpoint: str | Path | None) -> Config:
     """
     if checkpoint is None:
         return Config(OFFICIAL)
-    path = checkpoint
-    with get_local_path(str(path)) as local:
+    with get_local_path(str(checkpoint)) as local:
         content = safe_load(local)
     text = None
     for keys in (("message_hub", "runtime_info", "cfg"), ("meta", "cfg")):
@@ -52,8 +51,10 @@ def config_of(checkpoint: str | Path | None) -> Config:
         for where, reason in untrusted(kept):
             raise ValueError(f"{where}: {reason}")
     except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
-        raise ValueError(f"{path}: its config is refused: {error}. Name one instead.") from error
-    print_log(f"{path}: its own config is used", logger="current")
+        raise ValueError(
+            f"{checkpoint}: its config is refused: {error}. Name one instead."
+        ) from error
+    print_log(f"{checkpoint}: its own config is used", logger="current")
     return Config(kept)
 
 

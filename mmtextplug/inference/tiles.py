@@ -10,8 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-HALO = 256
-"""Overlap of tiles, in pixels, of networks whose scores depend on all of an image."""
+HALO = 320
+"""Overlap of tiles, in pixels, of networks whose scores depend on all of an image: what is around
+them counts most, and of those that do not look at all of it none here looks farther."""
 
 _STRIP = 1024  # the input in which a reach is measured, cut in the middle
 

@@ -55,39 +55,28 @@ test_pipeline = [dict(type="ResizeLongSide"), dict(type="PackCharInputs")]
 """
 
 
-def loaded(repository: Path, monkeypatch, name: str) -> ModuleType:
-    monkeypatch.syspath_prepend(str(repository / "tools" / "analysis"))
-    return importlib.import_module(name)
+def module(name: str) -> Callable:
+    """A fixture: a module of the tools."""
+
+    @pytest.fixture
+    def loaded(repository, monkeypatch) -> ModuleType:
+        monkeypatch.syspath_prepend(str(repository / "tools" / "analysis"))
+        return importlib.import_module(name)
+
+    return loaded
+
+
+tool = module("benchmark_inference")
+subjects = module("inference_subjects")
+process = module("inference_process")
+peers = module("inference_peers")
+tables = module("inference_tables")
+differences = module("word_differences")
 
 
 @pytest.fixture
-def tool(repository, monkeypatch) -> ModuleType:
-    return loaded(repository, monkeypatch, "benchmark_inference")
-
-
-@pytest.fixture
-def subjects(repository, monkeypatch) -> ModuleType:
-    return loaded(repository, monkeypatch, "inference_subjects")
-
-
-@pytest.fixture
-def process(repository, monkeypatch) -> ModuleType:
-    return loaded(repository, monkeypatch, "inference_process")
-
-
-@pytest.fixture
-def peers(repository, monkeypatch) -> ModuleType:
-    return loaded(repository, monkeypatch, "inference_peers")
-
-
-@pytest.fixture
-def tables(repository, monkeypatch) -> ModuleType:
-    return loaded(repository, monkeypatch, "inference_tables")
-
-
-@pytest.fixture
-def compare(repository, monkeypatch) -> Callable:
-    return loaded(repository, monkeypatch, "word_differences").compare_words
+def compare(differences) -> Callable:
+    return differences.compare_words
 
 
 @pytest.fixture

@@ -176,7 +176,7 @@ print(len(resident), max(resident[-50:]) - max(resident[50:100]))
 
 
 def test_memory_stays_where_it_is(tmp_path, checkpoint):
-    """Any picture of a photo that were kept would be 2 MiB."""
+    """A photo that were kept would be 1.2 MiB."""
     large = painted.page((640, 640), [(30 + 60 * i, 30 + 60 * i, 3) for i in range(8)])
     (tmp_path / "in").mkdir()
     cv2.imwrite(str(tmp_path / "in" / "0.png"), large)

@@ -116,10 +116,12 @@ def test_words_on_seams_are_whole():
         np.testing.assert_allclose(tiled.score_maps[kind], expected, atol=1e-5)
 
 
+# Caps at which tiles of any multiple of 32 px would be 1,024 and 1,056 px.
+@pytest.mark.parametrize("max_memory", [64, 70])
 @pytest.mark.parametrize("divisor", [1, 48, 64, 128])
-def test_tiles_of_images_that_are_padded_otherwise(divisor):
+def test_tiles_of_images_that_are_padded_otherwise(divisor, max_memory):
     image = page(1300, 1500)
-    one, other = detector(), detector(max_memory=80)
+    one, other = detector(), detector(max_memory=max_memory)
     for each in (one, other):
         each.model.data_preprocessor.pad_size_divisor = divisor
     (whole,), (tiled,) = one.detect([image]), other.detect([image])

@@ -120,6 +120,7 @@ CPU = torch.device("cpu")
 )  # fmt: skip
 def test_how_far_scores_look(network, expected):
     assert reach(network, CPU) == expected
+    assert torch.backends.mkldnn.enabled == torch.backends.mkldnn.is_available()
 
 
 @pytest.mark.parametrize(
