@@ -19,6 +19,7 @@ from mmengine.registry import Registry, root
 from mmengine.runner import find_latest_checkpoint
 
 from mmtextplug.compat import import_upstream
+from mmtextplug.cpu_amp import cpu_has_bfloat16
 
 # Where every type is a registered component. Elsewhere `type` may name other things: operators of
 # MMCV, transforms of other libraries.
@@ -155,7 +156,9 @@ def go_on(cfg: Config) -> None:
 
 
 def adapt_to_cpu(cfg: Config) -> None:
-    """Make a config run where there is no GPU: no mixed precision; gloo, no device ids, no SyncBN.
+    """Make a config run where there is no GPU: gloo, no device ids, no SyncBN.
+
+    Of mixed precision bfloat16 remains, on CPUs that compute in it.
 
     Raises:
         ValueError: If the launcher of the config did not start this process.
@@ -166,10 +169,12 @@ def adapt_to_cpu(cfg: Config) -> None:
         return
     wrapper = cfg.get("optim_wrapper")
     if wrapper and str(wrapper.get("type")).endswith("AmpOptimWrapper"):
-        wrapper.type = "OptimWrapper"
+        bfloat16 = wrapper.get("dtype") == "bfloat16" and cpu_has_bfloat16()
+        wrapper.type = "CPUAmpOptimWrapper" if bfloat16 else "OptimWrapper"
         for key in ("loss_scale", "dtype", "use_fsdp"):
             wrapper.pop(key, None)
-        print_log("mixed precision needs a GPU: training in float32", logger="current")
+        precision = "bfloat16" if bfloat16 else "float32: mixed precision needs a GPU"
+        print_log(f"training in {precision}", logger="current")
     launcher = cfg.get("launcher", "none")
     if launcher == "none":
         return

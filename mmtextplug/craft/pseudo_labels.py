@@ -19,6 +19,7 @@ from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
 from mmtextplug.checkpoint import fill
+from mmtextplug.cpu_amp import CPUAmpOptimWrapper
 from mmtextplug.craft.teacher import Teacher
 from mmtextplug.craft.weights import load_detector_weights
 from mmtextplug.craft.word_crops import words_without_characters
@@ -265,6 +266,6 @@ def _plain(model: nn.Module) -> nn.Module:
 
 def _amp_type(runner: Runner) -> torch.dtype | None:
     wrapper = runner.optim_wrapper
-    if not isinstance(wrapper, AmpOptimWrapper):
+    if not isinstance(wrapper, (AmpOptimWrapper, CPUAmpOptimWrapper)):
         return None
     return wrapper.cast_dtype or torch.float16

@@ -136,7 +136,8 @@ class TextRenderer:
         unit: ``word`` or ``line``: what is annotated. Lines keep more distance; their texts have
             spaces, their ``chars`` have none. ``words_per_image`` then counts lines.
         backgrounds: weights of ``plain``, ``gradient`` and ``texture``.
-        background_dir: folder of photos without text; half of the pictures then use a crop.
+        background_dir: folder of photos without text.
+        photo_prob: chance that a picture then shows a crop of one.
         font_dirs: folders of fonts, used beside those that matplotlib ships.
         word_list: UTF-8 file of words; by default words are made up.
         distractors: whether to draw shapes and symbols that are not text.
@@ -160,6 +161,7 @@ class TextRenderer:
         unit: str = "word",
         backgrounds: Mapping[str, float] | None = None,
         background_dir: str | Path | None = None,
+        photo_prob: float = 0.5,
         font_dirs: Sequence[str | Path] = (),
         word_list: str | Path | None = None,
         distractors: bool = True,
@@ -179,6 +181,8 @@ class TextRenderer:
             raise ValueError(f"max_rotation must be 0..180 degrees, got {max_rotation}")
         if not 0 <= line_prob <= 1:
             raise ValueError(f"line_prob must be 0..1, got {line_prob}")
+        if not 0 <= photo_prob <= 1:
+            raise ValueError(f"photo_prob must be 0..1, got {photo_prob}")
         words_per_line = _pair("words_per_line", words_per_line, 1)
         if not all(isinstance(count, int) for count in words_per_line):
             raise ValueError(f"words_per_line must be whole numbers, got {words_per_line}")
@@ -200,6 +204,7 @@ class TextRenderer:
             fonts,
             None if word_list is None else _writable(word_list, fonts),
         )
+        self.photo_prob = photo_prob
         self.distractors = distractors
         self.effects = effects
 
@@ -241,7 +246,7 @@ class TextRenderer:
         return Sample(image, words)
 
     def _background(self, rng: np.random.Generator) -> np.ndarray:
-        if self.photos and rng.random() < 0.5:
+        if self.photos and rng.random() < self.photo_prob:
             return photo(rng, self.size, self.photos)
         return BACKGROUNDS[pick(rng, self.backgrounds)](rng, self.size)
 
