@@ -21,7 +21,15 @@ INDEX = "model-index.yml"
 # They make the environment of a checkout and its demo, and write beside themselves.
 CHECKOUT_ONLY = {
     f"tools/{name}.py"
-    for name in ("setup_env", "setup_progress", "demo", "demo_pictures", "demo_stage", "demo_steps")
+    for name in (
+        "setup_env",
+        "setup_progress",
+        "demo",
+        "demo_pictures",
+        "training_stage",
+        "steps",
+        "train_light",
+    )
 }
 
 

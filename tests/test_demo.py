@@ -23,7 +23,7 @@ def demo(repository, monkeypatch) -> ModuleType:
 
 @pytest.fixture
 def steps(demo) -> ModuleType:
-    return importlib.import_module("demo_steps")
+    return importlib.import_module("steps")
 
 
 @pytest.mark.parametrize(
@@ -55,8 +55,8 @@ def test_condense(steps, line, expected):
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.04, "0.0s"), (59.5, "59.5s"), (60, "1m00s"), (190.9, "3m10s")]
 )
-def test_elapsed(demo, seconds, text):
-    assert demo.elapsed(seconds) == text
+def test_elapsed(steps, seconds, text):
+    assert steps.elapsed(seconds) == text
 
 
 def test_state_survives_what_a_kill_leaves(demo, tmp_path):
@@ -75,17 +75,13 @@ def test_a_training_is_known_by_its_settings_and_data(demo, tmp_path):
     (tmp_path / "base.py").write_text("lr = 1\n")
     config = tmp_path / "config.py"
     config.write_text("_base_ = 'base.py'\n")
-    plan = demo.FAST
-    first = demo.fingerprint(config, plan)
-    assert demo.fingerprint(config, plan) == first
-    others = {
-        demo.fingerprint(config, dataclasses.replace(plan, num_train=25)),
-        demo.fingerprint(config, dataclasses.replace(plan, options=("a=1",))),
-    }
+    first = demo.fingerprint(config, 24)
+    assert demo.fingerprint(config, 24) == first
+    others = {demo.fingerprint(config, 25), demo.fingerprint(config, 24, "a=1")}
     config.write_text("# a comment\n_base_ = 'base.py'\n")
-    assert demo.fingerprint(config, plan) == first
+    assert demo.fingerprint(config, 24) == first
     (tmp_path / "base.py").write_text("lr = 2\n")
-    others.add(demo.fingerprint(config, plan))
+    others.add(demo.fingerprint(config, 24))
     assert len(others | {first}) == 4
 
 
@@ -93,7 +89,7 @@ def test_the_last_checkpoint_is_evaluated_not_the_best(demo, tmp_path):
     stage = demo.Stage("config.py", tmp_path, "key", 0)
     (tmp_path / "best_icdar_hmean_iter_4.pth").touch()
     assert stage.checkpoint(required=False) is None
-    with pytest.raises(demo.DemoError, match="no checkpoint"):
+    with pytest.raises(demo.StepError, match="no checkpoint"):
         stage.checkpoint()
     (tmp_path / "last_checkpoint").write_text(f"{tmp_path / 'iter_8.pth'}\n")
     assert stage.checkpoint(required=False) is None
@@ -104,7 +100,7 @@ def test_the_last_checkpoint_is_evaluated_not_the_best(demo, tmp_path):
 def test_a_weak_stage_is_known_by_both_configs_and_starts_from_the_strong_one(
     demo, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(demo, "fingerprint", lambda config, plan: config.stem[-4:])
+    monkeypatch.setattr(demo, "fingerprint", lambda config, *made_from: config.stem[-4:])
     whole = demo.Demo(dataclasses.replace(demo.FAST, work_dir=tmp_path / "run"), 0)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "iter_8.pth").touch()
@@ -131,7 +127,7 @@ def test_what_is_done_is_not_done_again(demo, tmp_path, monkeypatch):
     checkpoint = tmp_path / "iter_8.pth"
     checkpoint.touch()
     (tmp_path / "last_checkpoint").write_text(str(checkpoint))
-    demo.State(tmp_path / "demo.json").write(key="key", finished=True)
+    demo.State(tmp_path / "stage.json").write(key="key", finished=True)
     assert stage.train() == "done before"
     result = tmp_path / "result.json"
     demo.State(result).write(made_from=stage.made_from(checkpoint), hmean=0.5)
@@ -139,9 +135,9 @@ def test_what_is_done_is_not_done_again(demo, tmp_path, monkeypatch):
     assert demo.State(result).read()["hmean"] == 0.5
     os.utime(checkpoint, (1, 1))  # another one of the same name
     called = []
-    stages = importlib.import_module("demo_stage")
+    stages = importlib.import_module("training_stage")
     monkeypatch.setattr(stages, "run", lambda *args: called.append(args[0][1]))
-    with pytest.raises(demo.DemoError, match="left no metrics"):
+    with pytest.raises(demo.StepError, match="left no metrics"):
         stage.evaluate(checkpoint, result)
     assert called == ["tools/test.py"]
 
@@ -159,7 +155,7 @@ def test_set_aside_never_overwrites(steps, tmp_path):
 def test_run_shows_some_keeps_all_and_quotes_failures(demo, steps, tmp_path, capsys):
     log = tmp_path / "log" / "all.txt"
     code = "print('one'); print('two'); raise SystemExit(3)"
-    with (tmp_path / "lock").open("a") as lock, pytest.raises(demo.DemoError) as raised:
+    with (tmp_path / "lock").open("a") as lock, pytest.raises(demo.StepError) as raised:
         steps.run(
             [sys.executable, "-c", code],
             log,
@@ -205,7 +201,7 @@ def test_two_demos_at_once_are_refused(demo, tmp_path, monkeypatch):
     path = tmp_path / "out" / ".lock"
     with demo.only_one(path) as lock:
         os.write(lock, b"4711")
-        with pytest.raises(demo.DemoError, match="kill -- -4711"), demo.only_one(path):
+        with pytest.raises(demo.StepError, match="kill -- -4711"), demo.only_one(path):
             pass
     with demo.only_one(path) as lock:
         assert lock > 0

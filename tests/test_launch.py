@@ -200,13 +200,27 @@ def test_with_a_gpu_nothing_changes(process_group, monkeypatch):
 
 @pytest.mark.parametrize("name", ["AmpOptimWrapper", "mmengine.AmpOptimWrapper"])
 @pytest.mark.parametrize("launcher", ["none", "pytorch"])
-def test_without_a_gpu_mixed_precision_becomes_plain(process_group, name, launcher):
+def test_without_a_gpu_mixed_precision_becomes_plain(process_group, monkeypatch, name, launcher):
+    monkeypatch.setattr(launch, "cpu_has_bfloat16", lambda: False)
     wrapper = dict(type=name, loss_scale="dynamic", dtype="bfloat16", accumulative_counts=2)
     cfg = Config({"launcher": launcher, "optim_wrapper": {**wrapper, "optimizer": {"lr": 1.0}}})
     launch.adapt_to_cpu(cfg)
     assert cfg.optim_wrapper.to_dict() == {
         "type": "OptimWrapper", "accumulative_counts": 2, "optimizer": {"lr": 1.0},
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["AmpOptimWrapper", "mmengine.AmpOptimWrapper"])
+@pytest.mark.parametrize(
+    ("dtype", "becomes"),
+    [("bfloat16", "CPUAmpOptimWrapper"), ("float16", "OptimWrapper"), (None, "OptimWrapper")],
+)
+def test_cpus_that_compute_in_bfloat16_do_so(process_group, monkeypatch, name, dtype, becomes):
+    monkeypatch.setattr(launch, "cpu_has_bfloat16", lambda: True)
+    wrapper = dict(type=name, loss_scale="dynamic", accumulative_counts=2)
+    cfg = Config({"optim_wrapper": wrapper | (dict(dtype=dtype) if dtype else {})})
+    launch.adapt_to_cpu(cfg)
+    assert cfg.optim_wrapper.to_dict() == {"type": becomes, "accumulative_counts": 2}
 
 
 def test_with_a_gpu_mixed_precision_stays(process_group, monkeypatch):

@@ -213,6 +213,25 @@ def test_half_precision_keeps_its_small_numbers(tool):
     assert torch.equal(state["whole"], whole)
 
 
+def test_half_precision_on_demand(tool, tmp_path, checkpoint, state):
+    whole, _ = publish(tool, tmp_path, checkpoint)
+    path, _ = publish(tool, tmp_path, checkpoint, half=True)
+    assert path.name != whole.name
+    assert path.stat().st_size < 0.7 * whole.stat().st_size
+    found = read_state_dict(path)  # its checksum is of what it holds
+    for name, value in state.items():
+        expected = value.half() if value.is_floating_point() else value
+        assert found[name].dtype == expected.dtype
+        assert torch.equal(found[name], expected)
+
+
+def test_what_half_precision_cannot_hold(tool):
+    state, _ = tool.clean_weights({"edge": torch.tensor([65504.0, -65504.0])}, half=True)
+    assert state["edge"].tolist() == [65504.0, -65504.0]
+    with pytest.raises(ValueError, match="edge reaches beyond float16's range"):
+        tool.clean_weights({"edge": torch.tensor([1.0, 1e5])}, half=True)
+
+
 def test_a_view_brings_no_more_than_itself(tool):
     state, _ = tool.clean_weights({"a": torch.zeros(1000, 10)[:, :1].expand(1000, 3)})
     buffer = io.BytesIO()

