@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent
 PACKAGE = "mmtextplug"
 FOLDERS = {"configs": {".py", ".yml"}, "tools": {".py", ".sh"}}
 INDEX = "model-index.yml"
-# They make the environment of a checkout and its demo, and write beside themselves.
+# They make the environment of a checkout, its demo and its light detector, and write there.
 CHECKOUT_ONLY = {
     f"tools/{name}.py"
     for name in (
