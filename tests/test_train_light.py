@@ -90,7 +90,7 @@ def test_from_photos_to_the_published_file_and_nothing_twice(tool, tmp_path, cap
 
 def test_fonts_that_are_not_installed_are_named(tool, tmp_path, monkeypatch):
     monkeypatch.setattr(tool, "FONTS", ("font_of_nobody",))
-    with pytest.raises(tool.StepError, match="font_of_nobody .* requirements/light"):
+    with pytest.raises(tool.StepError, match=r"font_of_nobody .* requirements/light"):
         tool.copy_fonts(tmp_path / "fonts")
 
 
