@@ -65,6 +65,7 @@ def sources() -> list[str]:
         for path in (ROOT / folder).rglob("*")
         if path.suffix in kinds
     ]
+    found += [path.relative_to(ROOT) for path in (ROOT / "mmtextplug" / "weights").iterdir()]
     names = ("LICENSE", "MANIFEST.in", "Makefile", "README.md", "model-index.yml")
     found += [Path(name) for name in (*names, "pyproject.toml", "setup.py")]
     return [path.as_posix() for path in found if not any(p[0] == "." for p in path.parts)]

@@ -3,6 +3,7 @@
 
 Examples:
     python tools/export_onnx.py --out craft.onnx
+    python tools/export_onnx.py --light --out light.onnx
     python tools/export_onnx.py --refine craft_refiner_CTW1500.pth --out craft_lines.onnx
     python tools/export_onnx.py CONFIG CHECKPOINT --out detector.onnx
 
@@ -23,6 +24,7 @@ from mmtextplug.inference import TextDetector
 from mmtextplug.inference.onnx_export import export_onnx, require
 from mmtextplug.inference.saved_config import config_of
 from mmtextplug.inference.settings import configure
+from mmtextplug.light import light_weights
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -32,6 +34,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("config", nargs="?", help="config file; default: the official CRAFT")
     parser.add_argument(
         "checkpoint", nargs="?", help="checkpoint file; default: the official weights"
+    )
+    parser.add_argument(
+        "--light", action="store_true", help="the light detector that comes with the package"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write")
     parser.add_argument(
@@ -51,7 +56,11 @@ def main(argv: list[str] | None = None) -> None:
         require(name)
     if args.out.is_dir() or not args.out.parent.is_dir():
         raise ValueError(f"{args.out}: name a file in a folder that is there")
-    config = launch.load_config(args.config) if args.config else config_of(None)
+    if args.light:
+        if args.config or args.refine:
+            raise ValueError("--light is a detector of its own; name no other")
+        args.checkpoint = light_weights()
+    config = launch.load_config(args.config) if args.config else config_of(args.checkpoint)
     detector = TextDetector.from_config(config, args.checkpoint, refiner=args.refine)
     model, pipeline = configure(config, refine=args.refine is not None)
     settled = Config(
@@ -60,7 +69,9 @@ def main(argv: list[str] | None = None) -> None:
     try:
         done = export_onnx(detector.model, args.out, settled, opset=args.opset)
     except ValueError as error:
-        raise ValueError(f"{args.config or 'the official CRAFT'}: {error}") from error
+        raise ValueError(
+            f"{args.config or args.checkpoint or 'the official CRAFT'}: {error}"
+        ) from error
     data = args.out.read_bytes()
     sizes = " and ".join("x".join(str(side) for side in shape) for shape in done.shapes)
     print(
