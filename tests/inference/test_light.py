@@ -140,9 +140,8 @@ def test_it_is_exported(repository, monkeypatch, tmp_path, capsys):
 
 def test_the_recipe_goes_through_both_stages(repository):
     weak = launch.load_config(str(repository / CONFIG))
-    strong = Config.fromfile(
-        repository / "configs/craft/craft_efficientnet-lite0_generated-text.py"
-    )
+    name = "craft_efficientnet-lite0_generated-text"
+    strong = Config.fromfile(repository / "configs" / "craft" / f"{name}.py")
     assert weak.load_from == f"work_dirs/{name}/iter_{strong.train_cfg.max_iters}.pth"
     assert strong.model.backbone.pretrained
     assert not weak.model.backbone.pretrained
