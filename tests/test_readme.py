@@ -1,4 +1,4 @@
-"""What the README shows: its annotation example loads, its commands and files exist."""
+"""What the README and docs/ show: examples run, commands and files exist, figures agree."""
 
 from __future__ import annotations
 
@@ -26,15 +26,18 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
 
 
 def commands() -> dict[str, set[str]]:
     """Options shown for each Python tool."""
     found: dict[str, set[str]] = defaultdict(set)
-    for block in blocks("bash"):
-        for line in block.splitlines():
+    for text in (README, *DOCS.values()):
+        for line in "\n".join(blocks("bash", text)).splitlines():
             shown = line.split("#")[0]
             tool = re.search(r"tools/[\w/]+\.py", shown)
             if tool:
@@ -54,10 +57,30 @@ def test_tools_take_the_options_shown(tool: str, monkeypatch, capsys) -> None:
     assert commands()[tool] <= set(re.findall(r"--[\w-]+", capsys.readouterr().out))
 
 
-def test_files_named_exist() -> None:
-    named = set(re.findall(r"(?:configs|tools|docs)/[\w/.-]+\.(?:py|sh|png|jpg|md)", README))
+@pytest.mark.parametrize("text", [README, *DOCS.values()], ids=["README.md", *DOCS])
+def test_files_named_exist(text: str) -> None:
+    folders = "configs|tools|docs|requirements"
+    named = set(re.findall(rf"(?:{folders})/[\w/.-]+\.(?:py|sh|png|jpg|md|txt|jsonl)", text))
     assert named
     assert {name for name in named if not (ROOT / name).exists()} == set()
+    links = {link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link}
+    here = ROOT if text == README else ROOT / "docs"
+    assert {link for link in links if not (here / link).exists()} == set()
+
+
+def test_tools_that_measured_something_exist() -> None:
+    named = re.findall(r"^\|.*\| `(\w+\.py)` \|$", README, re.M)
+    assert len(named) >= 9
+    assert {name for name in named if not (ROOT / "tools" / "analysis" / name).exists()} == set()
+
+
+def test_figures_of_the_readme_are_those_of_the_docs() -> None:
+    """Each number of the table of the README stands in the tables that it sums up."""
+    rows = [line for line in README.splitlines() if re.search(r"\| `\w+\.py` \|$", line)]
+    figures = {figure for row in rows for figure in re.findall(r"\d\.\d{2,}|\d{2,}", row)}
+    assert len(figures) > 20
+    there = "\n".join(DOCS.values())
+    assert {figure for figure in figures if figure not in there} == set()
 
 
 def test_make_targets_shown_exist() -> None:

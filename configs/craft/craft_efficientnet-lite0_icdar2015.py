@@ -6,6 +6,24 @@ _base_ = ["craft_efficientnet-lite0_generated-text.py"]
 load_from = "work_dirs/craft_efficientnet-lite0_generated-text/iter_1500.pth"
 max_iters = 2500
 
+# Enlarged, generated text is as blurred as that of photos.
+with_chars = dict(
+    _base_.generated,
+    seed=1,
+    pipeline=[
+        dict(type="LoadCharAnnotations"),
+        dict(
+            type="RandomTextWarp",
+            size=_base_.input_size,
+            scale=(1.0, 2.5),
+            rotation=0,
+            perspective=0,
+            text_ratio=0.5,
+        ),
+        _base_.colour,
+        dict(type="PackCharInputs"),
+    ],
+)
 words_only = dict(
     _base_.icdar2015_textdet_train900,
     pipeline=[
@@ -30,7 +48,7 @@ train_dataloader = dict(
         dataset=dict(
             _delete_=True,
             type="ConcatDataset",
-            datasets=[dict(_base_.generated, seed=1), words_only],
+            datasets=[with_chars, words_only],
             verify_meta=False,
         )
     ),
@@ -39,9 +57,7 @@ model = dict(backbone=dict(pretrained=False))  # all weights come from load_from
 
 custom_hooks = [
     dict(type="ChannelsLastHook"),
-    # The teacher stays the network that the stage began with until batches of photos have been
-    # seen, then follows.
-    dict(type="PseudoCharLabelHook", teacher="ema", momentum=0.005, start=100, foreground=0.5),
+    dict(type="PseudoCharLabelHook", teacher="ema", momentum=0.01),
 ]
 
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
