@@ -24,6 +24,11 @@ def val_row(step: int, hmean: float) -> dict:
     return {"icdar/hmean": hmean, "data_time": 0.1, "time": 0.2, "step": step}
 
 
+def written_val_row(hmean: float) -> dict:
+    """As MMEngine writes it: without the iteration."""
+    return val_row(0, hmean)
+
+
 def write(folder, name: str, rows: list[dict]) -> None:
     path = folder / name / "vis_data" / "scalars.json"
     path.parent.mkdir(parents=True)
@@ -31,10 +36,10 @@ def write(folder, name: str, rows: list[dict]) -> None:
 
 
 def test_what_was_done_twice_counts_once(tool, tmp_path):
-    first = [train_row(20, 4.0), train_row(40, 3.0), val_row(40, 0.5), train_row(60, 9.0)]
+    first = [train_row(20, 4.0), train_row(40, 3.0), written_val_row(0.5), train_row(60, 9.0)]
     write(tmp_path, "20260101_000000", first)
     write(tmp_path, "20260101_000001", [])
-    write(tmp_path, "20260102_000000", [train_row(60, 2.0, 5.0), val_row(60, 0.6)])
+    write(tmp_path, "20260102_000000", [train_row(60, 2.0, 5.0), written_val_row(0.6)])
     rows = tool.read_runs(tmp_path)
     assert [(row["step"], row.get("loss")) for row in rows] == [
         (20, 4.0), (40, 3.0), (40, None), (60, 2.0), (60, None),
@@ -61,7 +66,7 @@ def test_what_is_logged_now_and_then_has_the_mean_of_its_rows(tool):
 
 
 def test_from_folders_to_file_and_picture(tool, tmp_path, monkeypatch, capsys):
-    rows = [train_row(20, 4.0), train_row(40, 3.0), val_row(40, 0.5)]
+    rows = [train_row(20, 4.0), train_row(40, 3.0), written_val_row(0.5)]
     write(tmp_path / "strong", "20260101_000000", rows)
     write(tmp_path / "weak", "20260101_000000", [train_row(20, 1.0)])
     out, png = tmp_path / "logs" / "log.jsonl", tmp_path / "curves.png"

@@ -33,12 +33,15 @@ def read_runs(folder: Path) -> list[dict]:
     rows: list[dict] = []
     # Their names are the times at which they began.
     for path in sorted(folder.glob("*/vis_data/scalars.json")):
-        run = []
+        run: list[dict] = []
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
-                run.append(json.loads(line))
+                row = json.loads(line)
             except ValueError as error:
                 raise ValueError(f"{path}:{number}: no line of a log: {error}") from error
+            if "loss" not in row:  # validations have the number of the epoch, if any
+                row["step"] = run[-1]["step"] if run else 0
+            run.append(row)
         if run:  # it went on from before its first row
             rows = [row for row in rows if row["step"] < run[0]["step"]] + run
     if not any("loss" in row for row in rows):
