@@ -57,6 +57,8 @@ BUILT = {
     "cascade-rcnn_r50_fpn_s-ohem_1x_coco": CASCADE._replace(sampler="s-ohem"),
     "mask-rcnn_resnet50_fpn_ohem_160e_icdar2015": TEXT,
     "mask-rcnn_resnet50_fpn_s-ohem_160e_icdar2015": TEXT._replace(sampler="s-ohem"),
+    "mask-rcnn_efficientnet-lite0_fpn_ohem_icdar2015": TEXT,
+    "mask-rcnn_efficientnet-lite0_fpn_s-ohem_icdar2015": TEXT._replace(sampler="s-ohem"),
 }
 
 

@@ -29,6 +29,7 @@ PUBLISHED = {
 }
 DECODER = "dbnet_vgg16bn_craft-decoder_1200e_icdar2015"
 LIGHT = "dbnet_resnet18_generated-text"
+LITE = "dbnet_efficientnet-lite0_icdar2015"
 MMOCRS = {
     "dbnet_resnet18_fpnc_1200e_icdar2015": "dbnet/dbnet_resnet18_fpnc_1200e_icdar2015",
     "dbnet_resnet18_fpnc_1200e_totaltext": "dbnet/dbnet_resnet18_fpnc_1200e_totaltext",

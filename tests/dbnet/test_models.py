@@ -8,6 +8,7 @@ import torch
 from dbnet_configs import (
     DECODER,
     LIGHT,
+    LITE,
     NETWORKS,
     batch,
     build,
@@ -20,7 +21,7 @@ from mmengine.runner.checkpoint import load_state_dict
 MODELS_BUILT = [f"{m}_{n}_fpnc_1200e_totaltext" for m in ("dbnet", "dbnetpp") for n in NETWORKS]
 
 
-@pytest.mark.parametrize("name", [*MODELS_BUILT, DECODER, LIGHT])
+@pytest.mark.parametrize("name", [*MODELS_BUILT, DECODER, LIGHT, LITE])
 def test_every_model_trains_a_step_and_predicts(name):
     model = build(name)
     data = batch(model, 64)

@@ -7,6 +7,7 @@ from dbnet_configs import (
     CONFIGS,
     DECODER,
     LIGHT,
+    LITE,
     MMOCRS,
     PUBLISHED,
     ROOTS,
@@ -17,7 +18,7 @@ from dbnet_configs import (
 
 
 def test_every_file_is_tested_here():
-    assert {path.stem for path in CONFIGS.glob("*.py")} == {*PUBLISHED, DECODER, LIGHT}
+    assert {path.stem for path in CONFIGS.glob("*.py")} == {*PUBLISHED, DECODER, LIGHT, LITE}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
