@@ -85,6 +85,5 @@ param_scheduler = [
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=500)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
-custom_hooks = [dict(type="ChannelsLastHook")]
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=250))
 auto_scale_lr = dict(base_batch_size=12)

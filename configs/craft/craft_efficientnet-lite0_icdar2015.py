@@ -61,10 +61,7 @@ model = dict(
     ),
 )
 
-custom_hooks = [
-    dict(type="ChannelsLastHook"),
-    dict(type="PseudoCharLabelHook", teacher="ema", momentum=0.01),
-]
+custom_hooks = [dict(type="PseudoCharLabelHook", teacher="ema", momentum=0.01)]
 
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [

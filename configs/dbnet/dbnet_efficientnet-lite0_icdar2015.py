@@ -28,7 +28,7 @@ model = dict(
     ),
 )
 train_dataloader = dict(sampler=dict(ratio=(1, 1)))
-custom_hooks = [dict(type="ChannelsLastHook")]
+custom_hooks = []
 
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
