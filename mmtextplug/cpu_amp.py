@@ -1,8 +1,8 @@
-"""Training in bfloat16 on CPUs that compute in it, and in the layout that convolutions like."""
+"""Mixed precision on CPUs: bfloat16, where they compute in it, else none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,6 @@ import torch
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
-from mmengine.registry import HOOKS, OPTIM_WRAPPERS
 from mmengine.runner import Runner
 from torch import nn
 
@@ -32,13 +31,11 @@ def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return any(_FLAGS & set(found.split()) for found in flags)
 
 
-@OPTIM_WRAPPERS.register_module()
 class CPUAmpOptimWrapper(OptimWrapper):
     """Forward passes in bfloat16 on the CPU, which MMEngine's ``AmpOptimWrapper`` refuses.
 
-    `mmtextplug.launch.adapt_to_cpu` puts it in the place of an ``AmpOptimWrapper`` of
-    ``dtype='bfloat16'``. Parameters and their updates stay float32; bfloat16 has float32's range,
-    so losses are not scaled.
+    Parameters and their updates stay float32; bfloat16 has float32's range, so losses are not
+    scaled.
 
     Args:
         **kwargs: See ``OptimWrapper``.
@@ -53,16 +50,40 @@ class CPUAmpOptimWrapper(OptimWrapper):
             yield
 
 
-@HOOKS.register_module()
 class ChannelsLastHook(Hook):
-    """Lays out the network's convolutions channels last: faster on CPUs and in half precision.
+    """Lays out the network's convolutions channels last, where bfloat16 is twice as fast.
 
     Results are those of the usual layout but for rounding; checkpoints are the same.
     """
 
     priority = "VERY_HIGH"
 
-    def before_run(self, runner: Runner) -> None:
-        """Before the optimizer has seen a parameter's layout."""
+    def before_train(self, runner: Runner) -> None:
+        """After weights were drawn, in the order of memory, and before hooks copy the network."""
         runner.model.to(memory_format=torch.channels_last)
-        print_log("the network is laid out channels last", logger="current")
+
+
+def precision_on_cpu(optim_wrapper: Mapping) -> dict:
+    """A config's optimizer wrapper for a training without a GPU; any but AMP's as it is.
+
+    Args:
+        optim_wrapper (Mapping): ``type``, ``optimizer`` and so on; unchanged afterwards, so that
+            the config that is kept beside checkpoints asks on a GPU for the same again.
+
+    Returns:
+        dict: Of `CPUAmpOptimWrapper` for ``AmpOptimWrapper`` of ``dtype='bfloat16'`` on a CPU that
+        computes in it, else of ``OptimWrapper``, in float32.
+    """
+    kind = optim_wrapper.get("type")
+    name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+    if name.rpartition(".")[2] != "AmpOptimWrapper":
+        return dict(optim_wrapper)
+    able = cpu_has_bfloat16()
+    bfloat16 = able and optim_wrapper.get("dtype") == "bfloat16"
+    message = "bfloat16" if bfloat16 else "float32: mixed precision needs a GPU"
+    if able and not bfloat16:
+        message += ", or this CPU and --cfg-options optim_wrapper.dtype=bfloat16"
+    print_log(f"training in {message}", logger="current")
+    gpu = ("type", "loss_scale", "dtype", "use_fsdp")
+    kept = {key: value for key, value in optim_wrapper.items() if key not in gpu}
+    return dict(kept, type=CPUAmpOptimWrapper if bfloat16 else "OptimWrapper")

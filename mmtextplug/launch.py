@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, DictAction
 from mmengine.logging import print_log
 from mmengine.registry import Registry, root
 from mmengine.runner import find_latest_checkpoint
 
 from mmtextplug.compat import import_upstream
-from mmtextplug.cpu_amp import cpu_has_bfloat16
 
 # Where every type is a registered component. Elsewhere `type` may name other things: operators of
 # MMCV, transforms of other libraries.
@@ -158,8 +157,7 @@ def go_on(cfg: Config) -> None:
 def adapt_to_cpu(cfg: Config) -> None:
     """Make a config run where there is no GPU: gloo, no device ids, no SyncBN.
 
-    Of mixed precision bfloat16 remains, on CPUs that compute in it, with convolutions laid out
-    channels last.
+    Mixed precision is `mmtextplug.safe_runner.SafeRunner`'s, which leaves the config as it is.
 
     Raises:
         ValueError: If the launcher of the config did not start this process.
@@ -168,9 +166,6 @@ def adapt_to_cpu(cfg: Config) -> None:
 
     if torch.cuda.is_available():
         return
-    wrapper = cfg.get("optim_wrapper")
-    if wrapper and str(wrapper.get("type")).endswith("AmpOptimWrapper"):
-        _adapt_precision(cfg, wrapper)
     launcher = cfg.get("launcher", "none")
     if launcher == "none":
         return
@@ -189,23 +184,6 @@ def adapt_to_cpu(cfg: Config) -> None:
     if not torch.distributed.is_initialized():
         _name_process(launcher)
         torch.distributed.init_process_group(backend="gloo")
-
-
-def _adapt_precision(cfg: Config, wrapper: ConfigDict) -> None:
-    able = cpu_has_bfloat16()
-    bfloat16 = able and wrapper.get("dtype") == "bfloat16"
-    wrapper.type = "CPUAmpOptimWrapper" if bfloat16 else "OptimWrapper"
-    for key in ("loss_scale", "dtype", "use_fsdp"):
-        wrapper.pop(key, None)
-    if bfloat16:
-        # Convolutions in bfloat16, above all their gradients, are twice as fast in this layout.
-        cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), dict(type="ChannelsLastHook")]
-        message = "bfloat16"
-    else:
-        message = "float32: mixed precision needs a GPU" + (
-            ", or this CPU and --cfg-options optim_wrapper.dtype=bfloat16" if able else ""
-        )
-    print_log(f"training in {message}", logger="current")
 
 
 # What PyTorch reads from the environment, and where launchers other than its own leave it.

@@ -46,8 +46,6 @@ _MMDET_MODEL = ("mmdet.models",)
 _MMDET_METRIC = ("mmdet.evaluation",)
 
 COMPONENTS = (
-    Component("cpu_amp", "HOOKS", ("ChannelsLastHook",)),
-    Component("cpu_amp", "OPTIM_WRAPPERS", ("CPUAmpOptimWrapper",)),
     Component("craft.efficientnet_lite", "MODELS", ("EfficientNetLite0",)),
     Component("craft.vgg", "MODELS", ("CRAFTVGG16BN",)),
     Component("craft.decoder", "MODELS", ("CRAFTDecoder",)),

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+import torch
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
 from mmtextplug.checkpoint import fill, load_fitting_weights, load_weights, state_dict_of
+from mmtextplug.cpu_amp import ChannelsLastHook, CPUAmpOptimWrapper, precision_on_cpu
 from mmtextplug.safe_load import safe_load
 
 
 class SafeRunner(Runner):
     """MMEngine's runner, but no checkpoint runs code, and ``load_from`` never loads nothing.
+
+    Without a GPU mixed precision is bfloat16 or none, as `precision_on_cpu` says.
 
     Attributes:
         strict_load (bool): Whether ``load_from`` must hold exactly the parameters of the model.
@@ -24,6 +29,14 @@ class SafeRunner(Runner):
 
     strict_load = False
     fast_test: dict | None = None
+
+    def build_optim_wrapper(self, optim_wrapper: dict | OptimWrapper) -> OptimWrapper:
+        """See ``Runner``."""
+        if isinstance(optim_wrapper, Mapping) and not torch.cuda.is_available():
+            optim_wrapper = precision_on_cpu(optim_wrapper)
+            if optim_wrapper.get("type") is CPUAmpOptimWrapper:
+                self.register_hook(ChannelsLastHook())
+        return super().build_optim_wrapper(optim_wrapper)
 
     def load_or_resume(self) -> None:
         """Load ``load_from`` safely, or resume.

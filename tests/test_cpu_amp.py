@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
-from mmengine.registry import HOOKS, OPTIM_WRAPPERS
+from mmengine.config import ConfigDict
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from torch import nn
 
 import mmtextplug  # noqa: F401
 from mmtextplug import cpu_amp
 from mmtextplug.craft.pseudo_labels import _amp_type
+from mmtextplug.safe_runner import SafeRunner
 
 X86 = "processor : 0\nmodel name : some bf16 thing\nflags : fpu sse avx512f {}\nbugs : bf16\n"
 
@@ -36,12 +42,8 @@ def test_what_the_description_of_a_cpu_says(tmp_path, text, expected):
 def test_forward_passes_in_bfloat16_and_updates_in_float32():
     torch.manual_seed(0)
     net = nn.Linear(4, 4)
-    wrapper = OPTIM_WRAPPERS.build(
-        dict(
-            type="CPUAmpOptimWrapper",
-            optimizer=torch.optim.SGD(net.parameters(), lr=1.0),
-            accumulative_counts=2,
-        )
+    wrapper = cpu_amp.CPUAmpOptimWrapper(
+        optimizer=torch.optim.SGD(net.parameters(), lr=1.0), accumulative_counts=2
     )
     before = net.weight.detach().clone()
     seen = []
@@ -59,26 +61,101 @@ def test_forward_passes_in_bfloat16_and_updates_in_float32():
 
 def test_a_teacher_labels_in_what_the_network_trains_in():
     class WithWrapper:
-        optim_wrapper = OPTIM_WRAPPERS.build(
-            dict(
-                type="CPUAmpOptimWrapper",
-                optimizer=torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0),
-            )
+        optim_wrapper = cpu_amp.CPUAmpOptimWrapper(
+            optimizer=torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
         )
 
     assert _amp_type(WithWrapper) is torch.bfloat16
 
 
-def test_channels_last_before_training_and_no_difference_in_what_is_saved():
-    class WithModel:
-        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3))
+AMP = dict(type="AmpOptimWrapper", loss_scale="dynamic", accumulative_counts=2)
+SAID = "training in float32: mixed precision needs a GPU"
+FASTER = ", or this CPU and --cfg-options optim_wrapper.dtype=bfloat16"
 
-    net = WithModel.model
-    before = {name: value.clone() for name, value in net.state_dict().items()}
-    hook = HOOKS.build(dict(type="ChannelsLastHook"))
-    hook.before_run(WithModel)
-    assert net[2].weight.is_contiguous(memory_format=torch.channels_last)
-    assert net(torch.randn(1, 3, 8, 8)).is_contiguous(memory_format=torch.channels_last)
-    net.load_state_dict(before)
-    assert net[2].weight.is_contiguous(memory_format=torch.channels_last)
-    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+@pytest.mark.parametrize("kind", ["AmpOptimWrapper", "mmengine.AmpOptimWrapper", AmpOptimWrapper])
+@pytest.mark.parametrize(
+    ("able", "dtype", "becomes", "message"),
+    [
+        (True, "bfloat16", cpu_amp.CPUAmpOptimWrapper, "training in bfloat16"),
+        (True, "float16", "OptimWrapper", SAID + FASTER),
+        (True, None, "OptimWrapper", SAID + FASTER),
+        (False, "bfloat16", "OptimWrapper", SAID),
+        (False, None, "OptimWrapper", SAID),
+    ],
+)
+def test_mixed_precision_on_a_cpu(monkeypatch, kind, able, dtype, becomes, message):
+    said = []
+    monkeypatch.setattr(cpu_amp, "cpu_has_bfloat16", lambda: able)
+    monkeypatch.setattr(cpu_amp, "print_log", lambda text, logger: said.append(text))
+    asked = ConfigDict(AMP, type=kind, **(dict(dtype=dtype) if dtype else {}))
+    before = asked.to_dict()
+    assert cpu_amp.precision_on_cpu(asked) == dict(type=becomes, accumulative_counts=2)
+    assert said == [message]
+    # The config, which is kept, asks a GPU for the same again.
+    assert asked.to_dict() == before
+
+
+@pytest.mark.parametrize("kind", ["OptimWrapper", "MyAmpOptimWrapper", OptimWrapper, None])
+def test_other_wrappers_stay(monkeypatch, kind):
+    monkeypatch.setattr(cpu_amp, "cpu_has_bfloat16", lambda: True)
+    asked = dict(AMP, type=kind, dtype="bfloat16")
+    assert cpu_amp.precision_on_cpu(asked) == asked
+
+
+class Recorder(BaseModel):
+    """A convolution that keeps what it computed in."""
+
+    def __init__(self) -> None:
+        super().__init__(init_cfg=dict(type="Normal", layer="Conv2d", std=1.0))
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.seen = []
+
+    def forward(self, inputs, data_samples=None, mode="tensor"):
+        out = self.conv(inputs)
+        layout = self.conv.weight.is_contiguous(memory_format=torch.channels_last)
+        self.seen.append((out.dtype, layout))
+        return dict(loss=out.float().square().mean())
+
+
+class CopyingHook(Hook):
+    """Copies the network before training, as a teacher does."""
+
+    def before_train(self, runner):
+        self.copy = copy.deepcopy(runner.model.state_dict())
+
+
+def train(work_dir, name, **changes):
+    runner = SafeRunner(
+        Recorder(),
+        str(work_dir),
+        train_dataloader=dict(
+            batch_size=2,
+            sampler=dict(type="DefaultSampler", shuffle=False),
+            dataset=[dict(inputs=torch.full((3, 8, 8), float(index))) for index in range(4)],
+            collate_fn=dict(type="default_collate"),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        optim_wrapper=dict(AMP, optimizer=dict(type="SGD", lr=0.0), **changes),
+        custom_hooks=[CopyingHook()],
+        randomness=dict(seed=0),
+        default_scope="mmengine",
+        experiment_name=name,
+    )
+    runner.train()
+    copied = next(hook.copy for hook in runner.hooks if isinstance(hook, CopyingHook))
+    return runner, copied
+
+
+def test_the_runner_trains_in_bfloat16_channels_last_from_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(cpu_amp, "cpu_has_bfloat16", lambda: True)
+    plain, first = train(tmp_path, "plain")
+    fast, second = train(tmp_path, "fast", dtype="bfloat16")
+    assert plain.model.seen == [(torch.float32, False)] * 2
+    assert fast.model.seen == [(torch.bfloat16, True)] * 2
+    # Drawn in the same order whatever the layout, which hooks that copy the network get, too.
+    assert torch.equal(first["conv.weight"], second["conv.weight"])
+    assert second["conv.weight"].is_contiguous(memory_format=torch.channels_last)
+    saved = torch.load(tmp_path / "epoch_1.pth", weights_only=False)
+    assert torch.equal(saved["state_dict"]["conv.weight"], first["conv.weight"])

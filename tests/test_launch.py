@@ -198,58 +198,6 @@ def test_with_a_gpu_nothing_changes(process_group, monkeypatch):
     assert process_group == []
 
 
-@pytest.mark.parametrize("name", ["AmpOptimWrapper", "mmengine.AmpOptimWrapper"])
-@pytest.mark.parametrize("launcher", ["none", "pytorch"])
-def test_without_a_gpu_mixed_precision_becomes_plain(process_group, monkeypatch, name, launcher):
-    monkeypatch.setattr(launch, "cpu_has_bfloat16", lambda: False)
-    wrapper = dict(type=name, loss_scale="dynamic", dtype="bfloat16", accumulative_counts=2)
-    cfg = Config({"launcher": launcher, "optim_wrapper": {**wrapper, "optimizer": {"lr": 1.0}}})
-    launch.adapt_to_cpu(cfg)
-    assert cfg.optim_wrapper.to_dict() == {
-        "type": "OptimWrapper", "accumulative_counts": 2, "optimizer": {"lr": 1.0},
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["AmpOptimWrapper", "mmengine.AmpOptimWrapper"])
-@pytest.mark.parametrize(
-    ("dtype", "becomes"),
-    [("bfloat16", "CPUAmpOptimWrapper"), ("float16", "OptimWrapper"), (None, "OptimWrapper")],
-)
-def test_cpus_that_compute_in_bfloat16_do_so(process_group, monkeypatch, name, dtype, becomes):
-    monkeypatch.setattr(launch, "cpu_has_bfloat16", lambda: True)
-    wrapper = dict(type=name, loss_scale="dynamic", accumulative_counts=2)
-    cfg = Config({"optim_wrapper": wrapper | (dict(dtype=dtype) if dtype else {})})
-    launch.adapt_to_cpu(cfg)
-    assert cfg.optim_wrapper.to_dict() == {"type": becomes, "accumulative_counts": 2}
-    hooks = [dict(type="ChannelsLastHook")] if becomes == "CPUAmpOptimWrapper" else None
-    assert cfg.get("custom_hooks") == hooks
-
-
-def test_in_bfloat16_other_hooks_stay(process_group, monkeypatch):
-    monkeypatch.setattr(launch, "cpu_has_bfloat16", lambda: True)
-    wrapper = dict(type="AmpOptimWrapper", dtype="bfloat16")
-    cfg = Config({"optim_wrapper": wrapper, "custom_hooks": [dict(type="PseudoCharLabelHook")]})
-    launch.adapt_to_cpu(cfg)
-    assert [hook.type for hook in cfg.custom_hooks] == ["PseudoCharLabelHook", "ChannelsLastHook"]
-
-
-@pytest.mark.parametrize("able", [True, False])
-def test_float32_on_a_cpu_says_what_would_be_faster(process_group, monkeypatch, able):
-    monkeypatch.setattr(launch, "cpu_has_bfloat16", lambda: able)
-    said = []
-    monkeypatch.setattr(launch, "print_log", lambda message, logger: said.append(message))
-    launch.adapt_to_cpu(Config({"optim_wrapper": dict(type="AmpOptimWrapper")}))
-    remedy = ", or this CPU and --cfg-options optim_wrapper.dtype=bfloat16" if able else ""
-    assert said == [f"training in float32: mixed precision needs a GPU{remedy}"]
-
-
-def test_with_a_gpu_mixed_precision_stays(process_group, monkeypatch):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    cfg = Config({"optim_wrapper": {"type": "AmpOptimWrapper", "loss_scale": "dynamic"}})
-    launch.adapt_to_cpu(cfg)
-    assert cfg.optim_wrapper == {"type": "AmpOptimWrapper", "loss_scale": "dynamic"}
-
-
 GIVEN = {
     "slurm": {"SLURM_PROCID": "3", "SLURM_NTASKS": "4", "SLURM_LOCALID": "1"},
     "mpi": {

@@ -9,6 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
 import torch
 from whole_tools import ENV, ROOT, TRAIN, free_port, needs_torchrun, run, write_config
 
@@ -60,15 +61,38 @@ def kill_after(command: list[str], work_dir: Path, checkpoint: str) -> None:
         process.wait()
 
 
-def test_killed_training_resumes_to_the_same_weights(data: Path, tmp_path: Path) -> None:
+# train.py on a CPU that computes in bfloat16, whichever this one is.
+IN_BFLOAT16 = """
+import runpy, sys
+from mmtextplug import cpu_amp
+cpu_amp.cpu_has_bfloat16 = lambda: True
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_killed_training_resumes_to_the_same_weights(
+    data: Path, tmp_path: Path, precision: str
+) -> None:
     config = write_config(tmp_path, data, iters=30)
+    train = TRAIN
+    if precision == "bfloat16":
+        config.write_text(
+            config.read_text()
+            + "optim_wrapper = dict(type='AmpOptimWrapper', dtype='bfloat16', "
+            + "optimizer=dict(type='AdamW', lr=1e-4))\n"
+        )
+        train = [TRAIN[0], "-c", IN_BFLOAT16, *TRAIN[1:]]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    done = run([*TRAIN, str(config), "--work-dir", str(whole)])
+    done = run([*train, str(config), "--work-dir", str(whole)])
     assert done.returncode == 0, done.stderr[-2000:]
-    command = [*TRAIN, str(config), "--work-dir", str(broken)]
-    kill_after(command, broken, "iter_4.pth")
+    assert ("training in bfloat16" in done.stdout + done.stderr) is (precision == "bfloat16")
+    kill_after([*train, str(config), "--work-dir", str(broken)], broken, "iter_4.pth")
     assert not (broken / "iter_30.pth").exists()
-    done = run([*command, "--resume"])
+    # By the config that the training itself has written down, as people resume, too.
+    written = str(broken / config.name)
+    done = run([*train, written, "--work-dir", str(broken), "--resume"])
     assert done.returncode == 0, done.stderr[-2000:]
     assert "resumed" in done.stdout + done.stderr
     assert_same_run(whole, broken, 30)
