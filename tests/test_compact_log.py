@@ -47,6 +47,16 @@ def test_what_was_done_twice_counts_once(tool, tmp_path):
     assert tool.hours(rows) == pytest.approx((40 * 2 + 20 * 5) / 3600)
 
 
+def test_a_run_that_ends_before_it_logs_an_iteration_takes_nothing_away(tool, tmp_path):
+    first = [train_row(20, 4.0), train_row(40, 3.0), written_val_row(0.5)]
+    write(tmp_path, "20260101_000000", first)
+    write(tmp_path, "20260102_000000", [written_val_row(0.6)])
+    write(tmp_path, "20260103_000000", [written_val_row(0.7), train_row(60, 2.0)])
+    assert [(row["step"], row.get("icdar/hmean")) for row in tool.read_runs(tmp_path)] == [
+        (20, None), (40, None), (40, 0.5), (40, 0.6), (40, 0.7), (60, None),
+    ]  # fmt: skip
+
+
 def test_stretches_have_means_and_validations_stay(tool):
     rows = [train_row(20 * n, float(n)) for n in range(1, 6)]
     rows.insert(3, val_row(60, 0.123456))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 from pathlib import Path
 from types import ModuleType
@@ -10,6 +11,7 @@ from types import ModuleType
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import mmtextplug  # noqa: F401  lets MMOCR import
 from mmtextplug.checkpoint import read_state_dict
@@ -65,6 +67,11 @@ def photograph(folder: Path) -> None:
         os.link(words, folder / "train_gts" / f"gt_img_{number}.txt")
 
 
+def photos(repository: Path, name: str) -> set[str]:
+    content = json.loads((repository / f"data/icdar2015/textdet_{name}.json").read_text())
+    return {Path(photo["img_path"]).name for photo in content["data_list"]}
+
+
 def test_from_photos_to_the_published_file_and_nothing_twice(tool, tmp_path, capsys):
     photograph(tmp_path / "data" / "icdar2015")
     tool.train(OPTIONS)
@@ -74,6 +81,8 @@ def test_from_photos_to_the_published_file_and_nothing_twice(tool, tmp_path, cap
     assert (tmp_path / "data/light_text/fonts/font_one/one.ttf").is_file()
     crops = list((tmp_path / "data/light_text/backgrounds").iterdir())
     assert len(crops) == 900
+    for name, numbers in (("train900", range(1, 901)), ("val", range(901, 1001))):
+        assert photos(tmp_path, name) == {f"img_{number}.jpg" for number in numbers}
     (published,) = (tmp_path / "outputs/light").glob("craft_efficientnet-lite0-*.pth")
     assert f"{published.name}, {published.stat().st_size / 1e6:.2f} MB" in said
     assert published.stat().st_size < 5e6
@@ -81,11 +90,36 @@ def test_from_photos_to_the_published_file_and_nothing_twice(tool, tmp_path, cap
     assert {value.dtype.itemsize for value in state.values() if value.is_floating_point()} == {2}
     found = TextDetector.from_config(checkpoint=published).detect([np.zeros((64, 64, 3), np.uint8)])
     assert len(found) == 1
+    metrics = torch.load(published, weights_only=True)["meta"]["metrics"]
+    result = json.loads((tmp_path / "outputs/light/result.json").read_text())
+    assert metrics == {name: result[name] for name in ("precision", "recall", "hmean")}
 
     tool.train(OPTIONS)
     said = capsys.readouterr().out
     assert said.count("done before") == 5  # all but publishing, which takes a moment
     assert list((tmp_path / "outputs/light").glob("*.pth")) == [published]
+
+    # Other words on the photos: other trainings.
+    lock = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
+    before = tool.Training(lock, OPTIONS)
+    keys = before.strong.key, before.weak.key
+    annotation = tmp_path / "data/icdar2015/textdet_train900.json"
+    annotation.write_text(annotation.read_text().replace("WORD", "WARD"))
+    after = tool.Training(lock, OPTIONS)
+    assert not {after.strong.key, after.weak.key} & set(keys)
+    assert before.gather() == ""
+    assert before.gather() == "done before"
+
+
+def test_an_annotation_of_other_photos_is_refused(tool, tmp_path):
+    photograph(tmp_path / "data" / "icdar2015")
+    training = tool.Training(lock=os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR), options=())
+    assert training.annotate() == ""
+    assert training.annotate() == "done before"
+    annotation = tmp_path / "data/icdar2015/textdet_val.json"
+    annotation.write_text(annotation.read_text().replace("img_901.jpg", "img_900.jpg"))
+    with pytest.raises(tool.StepError, match=r"textdet_val\.json: it is not that of img_901\.jpg"):
+        training.annotate()
 
 
 def test_fonts_that_are_not_installed_are_named(tool, tmp_path, monkeypatch):

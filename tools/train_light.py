@@ -13,6 +13,7 @@ Steps that are done are skipped by the next run, and one that was stopped goes o
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import json
 import os
@@ -29,7 +30,8 @@ PHOTOS = Path("data/icdar2015")
 MATERIAL = Path("data/light_text")
 OUT = Path("outputs/light")
 PUBLISHED = "craft_efficientnet-lite0.pth"
-SPLITS = {"train900": "1-900", "val": "901-1000"}
+SPLITS = {"train900": (1, 900), "val": (901, 1000)}
+"""First and last photo of each annotation."""
 FONTS = (
     "font_amatic_sc",
     "font_caladea",
@@ -70,42 +72,62 @@ class Training:
 
     def __init__(self, lock: int, options: tuple[str, ...]) -> None:
         self.lock, self.options = lock, options
-        key = fingerprint(ROOT / STRONG, options, FONTS)
-        self.strong = Stage(STRONG, self._work_dir(STRONG), key, lock, options)
-        self._weak_key = f"{key}-{fingerprint(ROOT / WEAK, options)}"
 
     @staticmethod
     def _work_dir(config: str) -> Path:
         return Path("work_dirs") / Path(config).stem
 
     @property
+    def strong(self) -> Stage:
+        """The first stage, on text drawn with what was gathered."""
+        key = fingerprint(ROOT / STRONG, self.options, self._made_from())
+        return Stage(STRONG, self._work_dir(STRONG), key, self.lock, self.options)
+
+    @property
     def weak(self) -> Stage:
         """The second stage, which starts from where the first one ended."""
-        options = (*self.options, f"load_from={self.strong.checkpoint()}")
-        return Stage(WEAK, self._work_dir(WEAK), self._weak_key, self.lock, options)
+        strong = self.strong
+        key = f"{strong.key}-{fingerprint(ROOT / WEAK, self.options)}"
+        options = (*self.options, f"load_from={strong.checkpoint()}")
+        return Stage(WEAK, self._work_dir(WEAK), key, self.lock, options)
+
+    @staticmethod
+    def _annotation(name: str) -> Path:
+        return ROOT / PHOTOS / f"textdet_{name}.json"
+
+    def _made_from(self) -> list[str]:
+        """Both annotations, by their checksums, and the fonts."""
+        files = [self._annotation(name).read_bytes() for name in SPLITS]
+        return [*(hashlib.sha256(content).hexdigest() for content in files), *FONTS]
 
     def annotate(self) -> str:
         """`prepare.py`: photos 1 to 900 to train on, 901 to 1000 to measure on."""
-        files = [ROOT / PHOTOS / f"textdet_{name}.json" for name in SPLITS]
-        if all(file.is_file() for file in files):
-            return "done before"
-        for name, numbers in SPLITS.items():
+        missing = [name for name in SPLITS if not self._annotation(name).is_file()]
+        for name in missing:
+            first, last = SPLITS[name]
             command = [sys.executable, "tools/datasets/prepare.py", "icdar2015", str(PHOTOS)]
-            command += ["--split", "train", "--numbers", numbers, "--name", name]
+            command += ["--split", "train", "--numbers", f"{first}-{last}", "--name", name]
             run(command, ROOT / OUT / f"prepare_{name}.txt", self.lock, lambda line: None)
-        return ""
+        for name, (first, last) in SPLITS.items():
+            content = json.loads(self._annotation(name).read_text(encoding="utf-8"))
+            found = sorted(Path(photo["img_path"]).name for photo in content["data_list"])
+            if found != sorted(f"img_{number}.jpg" for number in range(first, last + 1)):
+                raise StepError(
+                    f"{self._annotation(name)}: it is not that of img_{first}.jpg to "
+                    f"img_{last}.jpg; move it away and run this again"
+                )
+        return "" if missing else "done before"
 
     def gather(self) -> str:
         """Backgrounds out of the photos, and fonts out of packages."""
-        annotation = ROOT / PHOTOS / "textdet_train900.json"
         state = State(ROOT / MATERIAL / "made_from.json")
-        made_from = [int(annotation.stat().st_mtime), *FONTS]
+        made_from = self._made_from()
         if state.read().get("made_from") == made_from:
             return "done before"
         folder = ROOT / MATERIAL / "backgrounds"
         shutil.rmtree(folder, ignore_errors=True)  # what a stopped run left there
-        command = [sys.executable, "tools/datasets/crop_backgrounds.py", str(annotation)]
-        command += ["--out", str(folder)]
+        command = [sys.executable, "tools/datasets/crop_backgrounds.py"]
+        command += [str(self._annotation("train900")), "--out", str(folder)]
         run(command, ROOT / OUT / "crop_backgrounds.txt", self.lock, lambda line: None)
         copy_fonts(ROOT / MATERIAL / "fonts")
         state.write(made_from=made_from)
@@ -152,7 +174,7 @@ def train(options: tuple[str, ...]) -> None:
         steps = (
             ("reading the annotation of ICDAR 2015", training.annotate),
             ("cutting backgrounds, gathering fonts", training.gather),
-            ("strong stage: generated text", training.strong.train),
+            ("strong stage: generated text", lambda: training.strong.train()),
             ("weak stage: photos with word boxes", lambda: training.weak.train()),
             ("evaluating it on photos that it has not seen", training.evaluate),
             ("publishing it", training.publish),

@@ -28,9 +28,8 @@ from mmtextplug.craft.word_labeller import WordLabel, WordLabeller
 SAVED_AS = "pseudo_char_label_teacher"
 """Where the teacher lies in a checkpoint."""
 
-# After so many steps in a row without any character found the user hears of it.
-_BLIND_STEPS = 50
-# Of so many batches with characters a tenth has to hold some that were given.
+# In so many batches most of the words must show their characters to the teacher, and a tenth of
+# those with characters has to hold some that were given; else the user hears of it.
 _WATCHED_BATCHES = 50
 # Means in the log are over so many steps at most.
 _LONGEST_MEAN = 1000
@@ -81,9 +80,9 @@ class PseudoCharLabelHook(Hook):
         self.labeller = WordLabeller(**labeller)
         self.teacher: Teacher | None = None
         self._saved: dict[str, Tensor] | None = None
-        self._blind = 0
+        self._unseen: deque[tuple[int, int]] = deque(maxlen=_WATCHED_BATCHES)
         self._given: deque[bool] = deque(maxlen=_WATCHED_BATCHES)
-        self._warned = False
+        self._warned: set[str] = set()
         self._figures: deque[dict[str, tuple[float, int]]] = deque(maxlen=1)
 
     def before_run(self, runner: Runner) -> None:
@@ -211,12 +210,17 @@ class PseudoCharLabelHook(Hook):
                 scalars.pop(key, None)
 
     def _watch_sight(self, labels: Sequence[WordLabel]) -> None:
-        self._blind = 0 if any(label.split.found for label in labels) else self._blind + 1
-        if self._blind == _BLIND_STEPS:
+        unseen = sum(label.split.equal or not label.split.found for label in labels)
+        self._unseen.append((unseen, len(labels)))
+        unseen, words = map(sum, zip(*self._unseen))
+        full = len(self._unseen) == self._unseen.maxlen
+        if full and 2 * unseen > words and "sight" not in self._warned:
+            self._warned.add("sight")
             _warn(
-                f"the teacher has found no character in {_BLIND_STEPS} steps; all words are cut "
-                "into equal parts. Train on character boxes first, start from a trained "
-                f"checkpoint, or lower foreground={self.labeller.thresholds['foreground']}"
+                f"the teacher does not see the characters of {unseen} of {words} words, which are "
+                f"cut into equal parts. If its scores stay lower, lower foreground="
+                f"{self.labeller.thresholds['foreground']}; else train on character boxes first, "
+                "or start from a trained checkpoint"
             )
 
     def _watch_supervision(self, samples: Sequence[BaseDataElement], weak: bool) -> None:
@@ -229,8 +233,9 @@ class PseudoCharLabelHook(Hook):
             return  # a frozen teacher does not learn from itself
         self._given.append(given)
         full = len(self._given) == self._given.maxlen
-        if full and not self._warned and 10 * sum(self._given) < len(self._given):
-            self._warned = True
+        rare = 10 * sum(self._given) < len(self._given)
+        if full and rare and "supervision" not in self._warned:
+            self._warned.add("supervision")
             _warn(
                 f"only {sum(self._given)} of the last {len(self._given)} batches held characters "
                 "whose boxes were given: a network that learns from its own labels alone drifts. "

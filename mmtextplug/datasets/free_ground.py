@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -24,44 +24,48 @@ def free_rectangles(
         list[tuple[int, int, int, int]]: ``(x0, y0, x1, y1)`` in pixels, ends not included, the
         largest first.
     """
-    height, width = size
-    words = [
+    taken = [
         (*(np.floor(p.min(0)).astype(int) - margin), *(np.ceil(p.max(0)).astype(int) + margin + 1))
         for p in polygons
     ]
     chosen: list[Box] = []
-    free = [(0, 0, width, height)] if min(size) >= min_side else []
-    free = _without(free, words, min_side)
-    while free:
-        best = max(free, key=lambda box: ((box[2] - box[0]) * (box[3] - box[1]), box))
+    while True:
+        areas = {
+            box: (box[2] - box[0]) * (box[3] - box[1])
+            for box in _maximal_free(size, taken)
+            if min(box[2] - box[0], box[3] - box[1]) >= min_side
+        }
+        best = max(areas, key=lambda box: (areas[box], box), default=None)
+        if best is None:
+            return chosen
         chosen.append(best)
-        free = _without(free, [best], min_side)
-    return chosen
+        taken.append(best)
 
 
-def _without(free: list[Box], taken: Sequence[Box], min_side: int) -> list[Box]:
-    """The maximal rectangles that remain of some when others are taken."""
-    for x0, y0, x1, y1 in taken:
-        rest = []
-        for box in free:
-            if x0 >= box[2] or x1 <= box[0] or y0 >= box[3] or y1 <= box[1]:
-                rest.append(box)
-                continue
-            rest += [
-                (box[0], box[1], min(x0, box[2]), box[3]),
-                (max(x1, box[0]), box[1], box[2], box[3]),
-                (box[0], box[1], box[2], min(y0, box[3])),
-                (box[0], max(y1, box[1]), box[2], box[3]),
-            ]
-        free = _maximal([b for b in rest if min(b[2] - b[0], b[3] - b[1]) >= min_side])
-    return free
+def _maximal_free(size: tuple[int, int], taken: Sequence[Box]) -> Iterator[Box]:
+    """The free rectangles that lie in no other, and some that do."""
+    corners = np.array(taken, dtype=int).reshape(-1, 4).clip(0, [size[1], size[0]] * 2)
+    # Edges of rectangles are edges of what is taken: cells between those edges are enough.
+    xs = np.unique([0, size[1], *corners[:, 0], *corners[:, 2]])
+    ys = np.unique([0, size[0], *corners[:, 1], *corners[:, 3]])
+    free = np.ones((len(ys) - 1, len(xs) - 1), dtype=bool)
+    for left, top, right, bottom in corners:
+        rows = slice(*np.searchsorted(ys, [top, bottom]))
+        free[rows, slice(*np.searchsorted(xs, [left, right]))] = False
+    xs, ys = xs.tolist(), ys.tolist()
+    tops = [0] * (len(xs) - 1)
+    for cells, bottom in zip(free.tolist(), ys[1:]):
+        tops = [top if cell else bottom for cell, top in zip(cells, tops)]
+        yield from _under_a_skyline(tops, xs, bottom)
 
 
-def _maximal(boxes: list[Box]) -> list[Box]:
-    """Those that lie in no other."""
-    boxes = sorted(set(boxes))
-
-    def inside(a: Box, b: Box) -> bool:
-        return a[0] >= b[0] and a[1] >= b[1] and a[2] <= b[2] and a[3] <= b[3]
-
-    return [a for a in boxes if not any(a is not b and inside(a, b) for b in boxes)]
+def _under_a_skyline(tops: Sequence[int], xs: Sequence[int], bottom: int) -> Iterator[Box]:
+    """The widest rectangles down to a line, whose columns are free from their tops on."""
+    rising: list[tuple[int, int]] = []  # where a rectangle begins, and its top; each top is higher
+    for x, top in zip(xs, (*tops, bottom)):
+        left = x
+        while rising and rising[-1][1] < top:
+            left, higher = rising.pop()
+            yield left, higher, x, bottom
+        if top < bottom and not (rising and rising[-1][1] == top):
+            rising.append((left, top))

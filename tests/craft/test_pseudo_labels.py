@@ -158,7 +158,7 @@ def test_a_batch_without_unknown_characters_costs_nothing():
 def test_what_the_teacher_does_not_see_is_cut_into_equal_parts_and_said(monkeypatch):
     lines = []
     monkeypatch.setattr(pseudo_labels, "print_log", lambda text, **_: lines.append(text))
-    monkeypatch.setattr(pseudo_labels, "_BLIND_STEPS", 3)
+    monkeypatch.setattr(pseudo_labels, "_WATCHED_BATCHES", 3)
     hook, run = started(Reader())
     for step in range(5):
         word = sample([(box(10, 20, 110, 40), "ab cd", None, False)])
@@ -168,10 +168,26 @@ def test_what_the_teacher_does_not_see_is_cut_into_equal_parts_and_said(monkeypa
         np.testing.assert_allclose(chars[:, 0, 0], [10, 30, 70, 90], atol=1e-3)
         np.testing.assert_allclose(chars[:, 2, 1], 40, atol=1e-3)
         np.testing.assert_allclose(word.gt_instances.char_confidence, [0.5])
-        blind = [line for line in lines if "has found no character in 3 steps" in line]
-        assert len(blind) == (step >= 2)
+        said = [line for line in lines if "does not see the characters of 3 of 3" in line]
+        assert len(said) == (step >= 2)
+    assert "cut into equal parts. If its scores stay lower, lower foreground=0.75;" in said[0]
     assert logged(run)["train/pseudo_equal_split"] == 1
     assert logged(run)["train/pseudo_length_error"] == 1
+
+
+@pytest.mark.parametrize(("unread", "told"), [(1, False), (2, True)])
+def test_a_teacher_that_sees_most_words_is_not_complained_of(monkeypatch, unread, told):
+    lines = []
+    monkeypatch.setattr(pseudo_labels, "print_log", lambda text, **_: lines.append(text))
+    monkeypatch.setattr(pseudo_labels, "_WATCHED_BATCHES", 3)
+    hook, run = started(Reader())
+    for step in range(3):
+        chars = row(10, 20, 5)
+        text = "abcde" * 3 if step < unread else "abcde"
+        word = sample([(outline(chars), text, None, False)])
+        batch = {"inputs": [painted([chars])], "data_samples": [word]}
+        hook.before_train_iter(run, step, batch)
+    assert any("does not see the characters of 2 of 3" in line for line in lines) is told
 
 
 def test_words_without_a_text_are_believed_as_far_as_configured():

@@ -6,7 +6,7 @@
 
 A line of JSON for each of at most --most stretches of iterations of a training, with the means of
 the losses, and one for each validation; what a resumed training did again counts once. Before them
-a line for each folder: its config, iterations and hours.
+a line for each folder: its config, iterations and hours, those of iterations alone.
 """
 
 from __future__ import annotations
@@ -40,10 +40,16 @@ def read_runs(folder: Path) -> list[dict]:
             except ValueError as error:
                 raise ValueError(f"{path}:{number}: no line of a log: {error}") from error
             if "loss" not in row:  # validations have the number of the epoch, if any
-                row["step"] = run[-1]["step"] if run else 0
+                row["step"] = None if not run else run[-1]["step"]
             run.append(row)
-        if run:  # it went on from before its first row
-            rows = [row for row in rows if row["step"] < run[0]["step"]] + run
+        started = next((row["step"] for row in run if "loss" in row), None)
+        if started is not None:  # it went on from before its first iterations
+            rows = [row for row in rows if row["step"] < started]
+        # What it validated before any iteration was logged belongs to the last one before.
+        before = rows[-1]["step"] if rows else 0
+        for row in run:
+            row["step"] = before if row["step"] is None else row["step"]
+        rows += run
     if not any("loss" in row for row in rows):
         raise ValueError(f"{folder}: no training was logged in it (*/vis_data/scalars.json)")
     return rows
@@ -133,7 +139,7 @@ def main() -> None:
         rows = read_runs(folder)
         last = max(row["step"] for row in rows if "loss" in row)
         about = {"config": folder.name, "iterations": last, "hours": round(hours(rows), 2)}
-        print(f"{folder.name}: {last} iterations, {about['hours']} hours")
+        print(f"{folder.name}: {last} iterations, {about['hours']} hours without validations")
         stages.append((folder.name, condensed(rows, args.most)))
         lines += [about, *stages[-1][1]]
     args.out.parent.mkdir(parents=True, exist_ok=True)
