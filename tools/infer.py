@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Find the words on photos: JSON and pictures, with the official CRAFT or a checkpoint of yours.
 
-Without the official weights, and with --light, the light detector that comes with the package does.
+With --light, and where the official weights are not installed, it is the light detector of the
+package.
 
 Examples:
     python tools/infer.py photo.jpg holiday/ --out found
@@ -62,7 +63,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="checkpoint file; default: the official weights, or --light if they are not installed",
     )
     parser.add_argument(
-        "--light", action="store_true", help="the light detector: many times as fast, less exact"
+        "--light",
+        action="store_true",
+        help="the light detector: about four times as fast, less exact",
     )
     parser.add_argument(
         "--refine",
