@@ -1,7 +1,7 @@
 # A DBNet for two CPU cores with bfloat16: EfficientNet-Lite0 from its ImageNet weights, trained on
 # generated text and ICDAR 2015's photos 1 to 900, as many of each.
 #
-# Data and ImageNet weights: as craft_efficientnet-lite0_generated-text.py says.
+# Data and ImageNet weights: as ../craft/craft_efficientnet-lite0_generated-text.py says.
 _base_ = ["../craft/craft_efficientnet-lite0_icdar2015.py"]
 
 load_from = None

@@ -1,5 +1,7 @@
 # Mask R-CNN with OHEM, narrow enough for two CPU cores: EfficientNet-Lite0 from its ImageNet
 # weights, on ICDAR 2015's photos 1 to 900; measured on 901 to 1000.
+#
+# Data and ImageNet weights: as ../craft/craft_efficientnet-lite0_generated-text.py says.
 _base_ = "mask-rcnn_resnet50_fpn_ohem_160e_icdar2015.py"
 
 max_iters = 1500
