@@ -61,6 +61,11 @@ def kill_after(command: list[str], work_dir: Path, checkpoint: str) -> None:
         process.wait()
 
 
+MIXED = """
+optim_wrapper = dict(
+    type='AmpOptimWrapper', dtype='bfloat16', optimizer=dict(type='AdamW', lr=1e-4)
+)
+"""
 # train.py on a CPU that computes in bfloat16, whichever this one is.
 IN_BFLOAT16 = """
 import runpy, sys
@@ -78,11 +83,7 @@ def test_killed_training_resumes_to_the_same_weights(
     config = write_config(tmp_path, data, iters=30)
     train = TRAIN
     if precision == "bfloat16":
-        config.write_text(
-            config.read_text()
-            + "optim_wrapper = dict(type='AmpOptimWrapper', dtype='bfloat16', "
-            + "optimizer=dict(type='AdamW', lr=1e-4))\n"
-        )
+        config.write_text(config.read_text() + MIXED)
         train = [TRAIN[0], "-c", IN_BFLOAT16, *TRAIN[1:]]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     done = run([*train, str(config), "--work-dir", str(whole)])
@@ -102,8 +103,10 @@ def test_killed_training_resumes_to_the_same_weights(
 
 
 @needs_torchrun
-def test_two_processes_train_and_resume_alike(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", ["", MIXED], ids=["float32", "bfloat16 where the CPU has it"])
+def test_two_processes_train_and_resume_alike(data: Path, tmp_path: Path, more: str) -> None:
     config = write_config(tmp_path, data, iters=12, workers=0)
+    config.write_text(config.read_text() + more)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
 
     def command(work_dir: Path) -> list[str]:
