@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import torch
 from mmengine.logging import print_log
@@ -32,7 +32,7 @@ class SafeRunner(Runner):
 
     def build_optim_wrapper(self, optim_wrapper: dict | OptimWrapper) -> OptimWrapper:
         """See ``Runner``."""
-        if isinstance(optim_wrapper, Mapping) and not torch.cuda.is_available():
+        if isinstance(optim_wrapper, dict) and not torch.cuda.is_available():
             optim_wrapper = precision_on_cpu(optim_wrapper)
             if optim_wrapper.get("type") is CPUAmpOptimWrapper:
                 self.register_hook(ChannelsLastHook())

@@ -10,6 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.runner import Runner
 from torch import nn
 
 import mmtextplug  # noqa: F401
@@ -101,6 +102,16 @@ def test_other_wrappers_stay(monkeypatch, kind):
     monkeypatch.setattr(cpu_amp, "cpu_has_bfloat16", lambda: True)
     asked = dict(AMP, type=kind, dtype="bfloat16")
     assert cpu_amp.precision_on_cpu(asked) == asked
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_with_a_gpu_the_runner_leaves_mixed_precision_alone(monkeypatch, gpu):
+    built = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    monkeypatch.setattr(cpu_amp, "cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(Runner, "build_optim_wrapper", lambda self, asked: built.append(asked))
+    SafeRunner.__new__(SafeRunner).build_optim_wrapper(dict(AMP))
+    assert built == [AMP if gpu else dict(type="OptimWrapper", accumulative_counts=2)]
 
 
 class Recorder(BaseModel):

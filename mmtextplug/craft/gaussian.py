@@ -22,9 +22,9 @@ from mmtextplug.geometry import (
 # The published shape of the region score: a Gaussian with a standard deviation of 0.6 of the half
 # side of a character box, cut off on the ellipse that the box enlarged 1.5 times inscribes. The
 # author of CRAFT named the factor 1.5; both together are what the trainer with the best published
-# result uses. The score is 0.25 at the middle of a box's side. On 46 images of SynthText
-# the official weights' region score differs least from 0.6, too (of 0.4 to 0.7); their affinity
-# score from 0.5.
+# result uses. The score is 0.25 at the middle of a box's side. On 46 images of SynthText the
+# official weights' region score differs least from 0.6, too (of 0.4 to 0.7); their affinity score
+# from 0.5.
 SIGMA = 0.6
 ENLARGE = 1.5
 

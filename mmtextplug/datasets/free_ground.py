@@ -64,8 +64,8 @@ def _under_a_skyline(tops: Sequence[int], xs: Sequence[int], bottom: int) -> Ite
     rising: list[tuple[int, int]] = []  # where a rectangle begins, and its top; each top is higher
     for x, top in zip(xs, (*tops, bottom)):
         left = x
-        while rising and rising[-1][1] < top:
+        while rising and rising[-1][1] <= top:
             left, higher = rising.pop()
             yield left, higher, x, bottom
-        if top < bottom and not (rising and rising[-1][1] == top):
+        if top < bottom:
             rising.append((left, top))

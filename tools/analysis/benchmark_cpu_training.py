@@ -4,8 +4,8 @@
     python tools/analysis/benchmark_cpu_training.py --threads 2
 
 The official network and the light one, random weights, generated text: forward, loss, backward and
-optimizer, the ways taking turns. On CPUs that do not compute in bfloat16 it is slower than float32,
-which training then stays with.
+optimizer, the ways taking turns. A CPU that does not compute in bfloat16 imitates it;
+trainings there stay with float32.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def read_runs(folder: Path) -> list[dict]:
             except ValueError as error:
                 raise ValueError(f"{path}:{number}: no line of a log: {error}") from error
             if "loss" not in row:  # validations have the number of the epoch, if any
-                row["step"] = None if not run else run[-1]["step"]
+                row["step"] = run[-1]["step"] if run else None
             run.append(row)
         started = next((row["step"] for row in run if "loss" in row), None)
         if started is not None:  # it went on from before its first iterations
