@@ -147,11 +147,23 @@ def demand(cfg: Config, *fields: str, use: str) -> None:
 def go_on(cfg: Config) -> None:
     """Resume from the last checkpoint of the work folder; without one, start as the config says.
 
-    MMEngine would resume from ``load_from`` itself, where a config names weights to start from.
+    MMEngine would resume from ``load_from`` itself, where a config names weights to start from, and
+    looks for a checkpoint where it was written, though its folder may have been moved.
+
+    Raises:
+        FileNotFoundError: If the last checkpoint is gone.
     """
-    cfg.resume = find_latest_checkpoint(cfg.work_dir) is not None
-    if cfg.resume:
-        cfg.load_from = None
+    last = find_latest_checkpoint(cfg.work_dir)
+    cfg.resume = last is not None
+    if not cfg.resume:
+        return
+    here = Path(cfg.work_dir) / Path(last).name
+    if not here.is_file() and "://" not in last and not Path(last).is_file():
+        raise FileNotFoundError(
+            f"{here}: the last checkpoint is gone: write the path of another into "
+            f"{here.with_name('last_checkpoint')}, or delete that file to start again"
+        )
+    cfg.load_from = str(here) if here.is_file() else last
 
 
 def adapt_to_cpu(cfg: Config) -> None:

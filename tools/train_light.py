@@ -54,11 +54,12 @@ def copy_fonts(out: Path) -> None:
     """
     for name in FONTS:
         spec = importlib.util.find_spec(name)
-        if spec is None or not spec.submodule_search_locations:
+        folders = spec.submodule_search_locations if spec else None
+        source = Path(folders[0]) / "files" if folders else None
+        if source is None or not source.is_dir():
             raise StepError(
                 f"{name} is not installed: pip install --no-deps -r requirements/light.txt"
             )
-        source = Path(spec.submodule_search_locations[0]) / "files"
         shutil.copytree(source, out / name, dirs_exist_ok=True)
 
 
@@ -109,8 +110,11 @@ class Training:
             command += ["--split", "train", "--numbers", f"{first}-{last}", "--name", name]
             run(command, ROOT / OUT / f"prepare_{name}.txt", self.lock, lambda line: None)
         for name, (first, last) in SPLITS.items():
-            content = json.loads(self._annotation(name).read_text(encoding="utf-8"))
-            found = sorted(Path(photo["img_path"]).name for photo in content["data_list"])
+            try:
+                content = json.loads(self._annotation(name).read_text(encoding="utf-8"))
+                found = sorted(Path(photo["img_path"]).name for photo in content["data_list"])
+            except (ValueError, TypeError, KeyError):
+                found = None
             if found != sorted(f"img_{number}.jpg" for number in range(first, last + 1)):
                 raise StepError(
                     f"{self._annotation(name)}: it is not that of img_{first}.jpg to "
@@ -144,11 +148,12 @@ class Training:
         metrics = ROOT / OUT / "metrics.json"
         scores = {name: result[name] for name in ("precision", "recall", "hmean")}
         metrics.write_text(json.dumps(scores), encoding="utf-8")
-        for old in (ROOT / OUT).glob(f"{Path(PUBLISHED).stem}-*.pth"):
-            old.unlink()
         command = [sys.executable, "tools/publish_model.py", str(self.weak.checkpoint())]
         command += [str(OUT / PUBLISHED), "--metrics", str(metrics), "--half"]
         run(command, ROOT / OUT / "publish.txt", self.lock, lambda line: None)
+        files = (ROOT / OUT).glob(f"{Path(PUBLISHED).stem}-*.pth")
+        for old in sorted(files, key=lambda file: file.stat().st_mtime_ns)[:-1]:
+            old.unlink()
         return ""
 
     def report(self) -> None:

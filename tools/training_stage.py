@@ -56,9 +56,8 @@ class Stage:
             state.write(key=self.key, finished=False)
         elif found.get("finished") and self.checkpoint(required=False):
             return "done before"
-        last = self.folder / "last_checkpoint"
-        if last.exists():
-            print(f"  going on from {Path(last.read_text().strip()).name}")
+        if (self.folder / "last_checkpoint").exists():
+            print(f"  going on from {self.checkpoint().name}")
         log = self.folder / "train_output.txt"
         print(f"  starting; its full log: {log.relative_to(ROOT)}", flush=True)
         command = [sys.executable, "tools/train.py", self.config, "--work-dir", str(self.work_dir)]
@@ -69,11 +68,13 @@ class Stage:
     def checkpoint(self, required: bool = True) -> Path | None:
         """The last checkpoint: the best on the held-out pictures would flatter the result."""
         last = self.folder / "last_checkpoint"
-        path = Path(last.read_text().strip()) if last.exists() else None
-        if path and path.exists():
+        # By its name: the whole repository may have been moved since it was written.
+        path = self.folder / Path(last.read_text().strip()).name if last.exists() else None
+        if path and path.is_file():
             return path
         if required:
-            raise StepError(f"no checkpoint in {self.folder}: delete the folder and run again")
+            what = f"no checkpoint {path.name}" if path else "no checkpoint"
+            raise StepError(f"{what} in {self.folder}: delete the folder and run again")
         return None
 
     def evaluate(self, checkpoint: Path, result: Path) -> str:

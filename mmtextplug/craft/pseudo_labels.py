@@ -217,10 +217,10 @@ class PseudoCharLabelHook(Hook):
         if full and 2 * unseen > words and "sight" not in self._warned:
             self._warned.add("sight")
             _warn(
-                f"the teacher does not see the characters of {unseen} of {words} words, which are "
-                f"cut into equal parts. If its scores stay lower, lower foreground="
-                f"{self.labeller.thresholds['foreground']}; else train on character boxes first, "
-                "or start from a trained checkpoint"
+                f"in {unseen} of {words} words the teacher sees another number of characters than "
+                "their texts have, by far: they are cut into equal parts. If its scores stay below "
+                f"foreground={self.labeller.thresholds['foreground']}, lower that; else train on "
+                "character boxes first, or start from a trained checkpoint"
             )
 
     def _watch_supervision(self, samples: Sequence[BaseDataElement], weak: bool) -> None:

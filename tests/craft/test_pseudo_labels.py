@@ -168,9 +168,9 @@ def test_what_the_teacher_does_not_see_is_cut_into_equal_parts_and_said(monkeypa
         np.testing.assert_allclose(chars[:, 0, 0], [10, 30, 70, 90], atol=1e-3)
         np.testing.assert_allclose(chars[:, 2, 1], 40, atol=1e-3)
         np.testing.assert_allclose(word.gt_instances.char_confidence, [0.5])
-        said = [line for line in lines if "does not see the characters of 3 of 3" in line]
+        said = [line for line in lines if "in 3 of 3 words the teacher sees another number" in line]
         assert len(said) == (step >= 2)
-    assert "cut into equal parts. If its scores stay lower, lower foreground=0.75;" in said[0]
+    assert "cut into equal parts. If its scores stay below foreground=0.75, lower" in said[0]
     assert logged(run)["train/pseudo_equal_split"] == 1
     assert logged(run)["train/pseudo_length_error"] == 1
 
@@ -187,7 +187,7 @@ def test_a_teacher_that_sees_most_words_is_not_complained_of(monkeypatch, unread
         word = sample([(outline(chars), text, None, False)])
         batch = {"inputs": [painted([chars])], "data_samples": [word]}
         hook.before_train_iter(run, step, batch)
-    assert any("does not see the characters of 2 of 3" in line for line in lines) is told
+    assert any("in 2 of 3 words the teacher sees" in line for line in lines) is told
 
 
 def test_words_without_a_text_are_believed_as_far_as_configured():

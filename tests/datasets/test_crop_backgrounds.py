@@ -27,6 +27,13 @@ def tool(repository, monkeypatch, tmp_path):
     return run
 
 
+def write(folder, entries: list[dict]) -> str:
+    """The annotation file of photos."""
+    metainfo = dict(dataset_type="TextDetDataset", task_name="textdet")
+    (folder / "words.json").write_text(json.dumps(dict(metainfo=metainfo, data_list=entries)))
+    return str(folder / "words.json")
+
+
 @pytest.fixture
 def photos(tmp_path):
     """Two photos, blue but for their words, which are red; the second cannot be read."""
@@ -45,15 +52,7 @@ def photos(tmp_path):
         for name in ("a.png", "b.png")
     ]
 
-    def annotate(count: int) -> str:
-        content = dict(
-            metainfo=dict(dataset_type="TextDetDataset", task_name="textdet"),
-            data_list=entries[:count],
-        )
-        (tmp_path / "words.json").write_text(json.dumps(content))
-        return str(tmp_path / "words.json")
-
-    return annotate
+    return lambda count: write(tmp_path, entries[:count])
 
 
 def test_no_word_is_in_them_not_even_ignored_ones(tool, photos, tmp_path, capsys):
@@ -82,3 +81,45 @@ def test_what_cannot_be_read_is_skipped_and_told(tool, photos, tmp_path, capsys)
 def test_a_folder_with_something_in_it_is_left_alone(tool, photos, tmp_path):
     with pytest.raises(ValueError, match="not empty"):
         tool(photos(1), "--out", str(tmp_path))
+
+
+def test_photos_of_the_same_name_have_files_of_their_own(tool, tmp_path, capsys):
+    entries = []
+    for number, name in enumerate(("x/p.png", "y/p.png", "p-2.png", "p.jpg")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.full((*SIZE, 3), 40 * number, np.uint8))
+        entries.append(dict(img_path=name, instances=[]))  # sizes are not needed
+    out = tmp_path / "out"
+    assert tool(write(tmp_path, entries), "--out", str(out), "--min-side", "30") == 0
+    assert "4 rectangles of 4 photos" in capsys.readouterr().out
+    shades = {path.name: round(cv2.imread(str(path)).mean() / 40) for path in out.iterdir()}
+    assert shades == {"p_0.jpg": 0, "p-2_0.jpg": 1, "p-2-2_0.jpg": 2, "p-3_0.jpg": 3}
+
+
+def test_words_may_have_boxes_only(tool, photos, tmp_path):
+    annotation = photos(1)
+    content = json.loads((tmp_path / "words.json").read_text())
+    for word in content["data_list"][0]["instances"]:
+        del word["polygon"]
+    write(tmp_path, content["data_list"])
+    assert tool(annotation, "--out", str(tmp_path / "out"), "--min-side", "30") == 0
+    shapes = [cv2.imread(str(path)).shape[:2] for path in sorted((tmp_path / "out").iterdir())]
+    assert shapes == [(120, 53), (120, 52), (51, 58)]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (dict(instances=[dict(polygon=[60, 0, 80, 0, float("nan"), 119])]), "a.png: 1 words have"),
+        (dict(width=201), r"a.png: (200, 120) pixels, annotated as (201, 120)"),
+    ],
+)
+def test_a_photo_whose_words_may_be_anywhere_is_left_out(
+    tool, photos, tmp_path, capsys, change, said
+):
+    photos(1)
+    content = json.loads((tmp_path / "words.json").read_text())
+    annotation = write(tmp_path, [content["data_list"][0] | change])
+    assert tool(annotation, "--out", str(tmp_path / "out"), "--min-side", "30") == 1
+    assert said in capsys.readouterr().out
+    assert list((tmp_path / "out").iterdir()) == []

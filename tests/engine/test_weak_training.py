@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_training import assert_same_run, kill_after, scalars
+from test_training import IN_BFLOAT16, MIXED, assert_same_run, kill_after, scalars
 from whole_tools import ENV, ROOT, TRAIN, free_port, run, write_config
 
 from mmtextplug.craft.pseudo_labels import SAVED_AS
@@ -65,12 +65,18 @@ def teacher(work_dir: Path, iters: int) -> dict[str, torch.Tensor]:
     return safe_load(work_dir / f"iter_{iters}.pth")[SAVED_AS]
 
 
-def test_the_weak_stage_resumes_bit_for_bit(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_weak_stage_resumes_bit_for_bit(data: Path, tmp_path: Path, precision: str) -> None:
     config = write_weak_config(tmp_path, data, iters=20)
+    train = TRAIN
+    if precision == "bfloat16":
+        config.write_text(config.read_text() + MIXED)
+        train = [TRAIN[0], "-c", IN_BFLOAT16, *TRAIN[1:]]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    done = run([*TRAIN, str(config), "--work-dir", str(whole)])
+    done = run([*train, str(config), "--work-dir", str(whole)])
     assert done.returncode == 0, done.stderr[-2000:]
-    command = [*TRAIN, str(config), "--work-dir", str(broken)]
+    assert ("training in bfloat16" in done.stdout + done.stderr) is (precision == "bfloat16")
+    command = [*train, str(config), "--work-dir", str(broken)]
     kill_after(command, broken, "iter_6.pth")
     done = run([*command, "--resume"])
     assert done.returncode == 0, done.stderr[-2000:]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,18 +67,21 @@ def hours(rows: Sequence[dict]) -> float:
 
 
 def condensed(rows: Sequence[dict], most: int) -> list[dict]:
-    """Means over stretches of training rows, at most so many, and the validations among them."""
+    """Means over stretches of training rows, at most so many, and the validations among them.
+
+    MMEngine's rows are means of the last iterations themselves; values that are not finite are
+    null.
+    """
     training = [row for row in rows if "loss" in row]
     size = -(-len(training) // most)
     result = []
     for start in range(0, len(training), size):
         part = training[start : start + size]
-        names = [name for name in part[-1] if name not in (*_LEFT_OUT, "iter", "base_lr")]
-        means = {
-            name: _short(sum(row[name] for row in part if name in row) / len(having))
-            for name in names
-            if (having := [row for row in part if name in row])
-        }
+        found: dict[str, list[float]] = {}
+        for row in part:
+            for name in row.keys() - {*_LEFT_OUT, "iter", "base_lr"}:
+                found.setdefault(name, []).append(row[name])
+        means = {name: _short(sum(found[name]) / len(found[name])) for name in sorted(found)}
         result.append({"iter": part[-1]["step"], **means})
     for row in rows:
         if "loss" not in row:
@@ -86,8 +90,8 @@ def condensed(rows: Sequence[dict], most: int) -> list[dict]:
     return sorted(result, key=lambda row: (row["iter"], "loss" not in row))
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")
+def _short(value: float) -> float | None:
+    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def plot(stages: Sequence[tuple[str, list[dict]]], path: Path) -> None:

@@ -12,37 +12,57 @@ take the folder.
 from __future__ import annotations
 
 import argparse
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
-import numpy as np
 from tqdm import tqdm
 
 import mmtextplug  # noqa: F401  lets MMOCR import
 from mmtextplug import launch
+from mmtextplug.datasets.annotations import read_word
 from mmtextplug.datasets.char_text import CharTextDataset
 from mmtextplug.datasets.free_ground import free_rectangles
 from mmtextplug.files import write_atomically
 
 
-def crop(entry: dict, out: Path, min_side: int, most: int) -> int:
-    """Write the largest rectangles of a photo; how many there were.
+def crop(entry: dict, name: Path, min_side: int, most: int) -> int:
+    """Write the largest rectangles of a photo as `name_0.jpg` and so on; how many there were.
 
     Raises:
-        ValueError: If the photo cannot be read, or is of another size than its annotation says.
+        ValueError: If the photo cannot be read, is of another size than its annotation says, or
+            has words of which nobody knows where they are.
     """
     path = Path(entry["img_path"])
+    if entry["left_out"]:
+        raise ValueError(
+            f"{path}: {entry['left_out']} words have no usable outline: mend them, or remove the "
+            "photo"
+        )
     # As benchmarks have them: words were annotated in the photo as it is stored.
     image = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if image is None or image.shape[:2] != (entry["height"], entry["width"]):
-        found = "not a readable image" if image is None else f"{image.shape[1]}x{image.shape[0]}"
-        raise ValueError(f"{path}: {found}, annotated as {entry['width']}x{entry['height']}")
-    polygons = [np.reshape(word["polygon"], (-1, 2)) for word in entry["instances"]]
+    if image is None:
+        raise ValueError(f"{path}: not a readable image")
+    annotated = entry.get("width"), entry.get("height")
+    found = image.shape[1], image.shape[0]
+    if None not in annotated and annotated != found:
+        raise ValueError(f"{path}: {found} pixels, annotated as {annotated}")
+    polygons = [read_word(word)[0].polygon for word in entry["instances"]]
     boxes = free_rectangles(image.shape[:2], polygons, min_side)[:most]
     for number, (x0, y0, x1, y1) in enumerate(boxes):
         jpeg = cv2.imencode(".jpg", image[y0:y1, x0:x1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
-        write_atomically(out / f"{path.stem}_{number}.jpg", jpeg.tobytes())
+        write_atomically(name.with_name(f"{name.name}_{number}.jpg"), jpeg.tobytes())
     return len(boxes)
+
+
+def distinct(paths: Iterable[str]) -> Iterator[str]:
+    """The names of files, without folders and endings; those that were there before, numbered."""
+    taken: set[str] = set()
+    for stem in (Path(path).stem for path in paths):
+        names = (f"{stem}-{number}" if number > 1 else stem for number in itertools.count(1))
+        taken.add(name := next(name for name in names if name not in taken))
+        yield name
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -69,10 +89,12 @@ def main() -> int:
     images = args.images or args.annotation.parent
     dataset = CharTextDataset(ann_file=str(args.annotation), data_prefix=dict(img_path=str(images)))
     args.out.mkdir(parents=True, exist_ok=True)
+    entries = [dataset.get_data_info(index) for index in range(len(dataset))]
+    names = list(distinct(entry["img_path"] for entry in entries))
     total, faults = 0, []
-    for index in tqdm(range(len(dataset)), unit="photo"):
+    for entry, name in zip(tqdm(entries, unit="photo"), names):
         try:
-            total += crop(dataset.get_data_info(index), args.out, args.min_side, args.most)
+            total += crop(entry, args.out / name, args.min_side, args.most)
         except ValueError as error:
             faults.append(str(error))
     for fault in faults:
