@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-FILE = "craft_efficientnet-lite0-010a455c.pth"
+FILE = "craft_efficientnet-lite0-b9ba0175.pth"
 """Its parameters in half precision, and its config; the end of the name is its checksum."""
 
 

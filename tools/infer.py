@@ -96,7 +96,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="least peak of a single character that stands alone (default: as of a word)",
     )
     parser.add_argument(
-        "--long-side", type=_count, metavar="PX", help="limit of the network's input (1280)"
+        "--long-side",
+        type=_count,
+        metavar="PX",
+        help="limit of the network's input (1280; the light detector: 1600)",
     )
     parser.add_argument(
         "--magnification", type=_positive, metavar="R", help="how far photos are enlarged (1.5)"

@@ -38,7 +38,7 @@ generated = dict(
     size=input_size,
     renderer=dict(
         words_per_image=(0, 24),
-        char_height=(7, 80),
+        char_height=(7, 64),
         styles=dict(straight=0.3, rotated=0.25, perspective=0.35, curved=0.1),
         max_rotation=30,
         line_prob=0.35,
@@ -46,7 +46,29 @@ generated = dict(
         photo_prob=0.75,
         font_dirs=[f"{data_root}/fonts"],
     ),
-    pipeline=[dict(type="LoadCharAnnotations"), colour, dict(type="PackCharInputs")],
+    pipeline=[
+        dict(type="LoadCharAnnotations"),
+        # Enlarged and blurred, it is as soft as text on photos.
+        dict(
+            type="RandomTextWarp",
+            size=input_size,
+            scale=(1.0, 2.0),
+            rotation=0,
+            perspective=0,
+            text_ratio=0.5,
+        ),
+        dict(
+            type="RandomApply",
+            prob=0.4,
+            transforms=[
+                dict(
+                    type="TorchVisionWrapper", op="GaussianBlur", kernel_size=9, sigma=(0.3, 2.0)
+                )
+            ],
+        ),
+        colour,
+        dict(type="PackCharInputs"),
+    ],
 )
 train_dataloader = dict(
     batch_size=12,
@@ -57,7 +79,7 @@ train_dataloader = dict(
 )
 test_pipeline = [
     dict(type="LoadImageFromFile", color_type="color_ignore_orientation"),
-    dict(type="ResizeLongSide", long_side=1280, magnification=1.5),
+    dict(type="ResizeLongSide", long_side=1600, magnification=1.5),
     dict(type="LoadCharAnnotations"),
     dict(type="PackCharInputs"),
 ]

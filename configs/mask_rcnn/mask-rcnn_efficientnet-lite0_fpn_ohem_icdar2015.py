@@ -29,6 +29,8 @@ model = dict(
             mask_roi_extractor=dict(out_channels=width),
             mask_head=dict(in_channels=width, conv_out_channels=width, num_convs=2),
         ),
+        # A crop has two or three words: of 128 RoIs, 3 would be on them.
+        train_cfg=dict(rcnn=dict(sampler=dict(num=32))),
     )
 )
 
@@ -55,7 +57,12 @@ val_dataloader = dict(
     dataset=dict(_base_.icdar2015_textdet_test, ann_file="textdet_val.json", pipeline=test_pipeline)
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(_delete_=True, type="HmeanMetric")
+val_evaluator = dict(
+    _delete_=True,
+    type="HmeanMetric",
+    score_thr=0.5,
+    pred_score_thrs=dict(start=0.1, stop=0.95, step=0.1),
+)
 test_evaluator = val_evaluator
 
 optim_wrapper = dict(

@@ -104,7 +104,7 @@ def plot(stages: Sequence[tuple[str, list[dict]]], path: Path) -> None:
     figure, losses = plt.subplots(figsize=(8, 3.5), dpi=110)
     scores = losses.twinx()
     done = 0
-    for title, rows in stages:
+    for stage, (title, rows) in enumerate(stages):
         training = [row for row in rows if "loss" in row]
         names = [name for name in training[0] if name.startswith("loss")]
         for number, name in enumerate(sorted(names)):
@@ -116,7 +116,9 @@ def plot(stages: Sequence[tuple[str, list[dict]]], path: Path) -> None:
         xs, values = [done + row["iter"] for row in found], [row["icdar/hmean"] for row in found]
         scores.plot(xs, values, "ko-", markersize=3, label=None if done else "hmean")
         losses.axvline(done, color="0.8", linewidth=1)
-        losses.text(done, losses.get_ylim()[1], f" {title}", va="top", fontsize=7)
+        # Below those before, which may be wider than their stages.
+        title = "\n" * stage + f" {title}"
+        losses.text(done, losses.get_ylim()[1], title, va="top", fontsize=7)
         done += training[-1]["iter"]
     losses.set(xlabel="iteration", ylabel="loss", yscale="log")
     scores.set(ylabel="hmean", ylim=(0, 1))
