@@ -46,6 +46,7 @@ class Built(NamedTuple):
 
 TEXT = Built("ohem", 128, 1, proposals=1000, iou_thr=0.5, mask_weight=1)
 TEXT = TEXT._replace(rpn_ignores=0.5, rois_ignore=0.5)
+LIGHT_TEXT = TEXT._replace(num=32)
 CASCADE = Built("ohem", head="Cascade", stages=3)
 BUILT = {
     "faster-rcnn_r50_fpn_ohem_1x_coco": Built("ohem"),
@@ -57,8 +58,8 @@ BUILT = {
     "cascade-rcnn_r50_fpn_s-ohem_1x_coco": CASCADE._replace(sampler="s-ohem"),
     "mask-rcnn_resnet50_fpn_ohem_160e_icdar2015": TEXT,
     "mask-rcnn_resnet50_fpn_s-ohem_160e_icdar2015": TEXT._replace(sampler="s-ohem"),
-    "mask-rcnn_efficientnet-lite0_fpn_ohem_icdar2015": TEXT,
-    "mask-rcnn_efficientnet-lite0_fpn_s-ohem_icdar2015": TEXT._replace(sampler="s-ohem"),
+    "mask-rcnn_efficientnet-lite0_fpn_ohem_icdar2015": LIGHT_TEXT,
+    "mask-rcnn_efficientnet-lite0_fpn_s-ohem_icdar2015": LIGHT_TEXT._replace(sampler="s-ohem"),
 }
 
 

@@ -61,9 +61,7 @@ generated = dict(
             type="RandomApply",
             prob=0.4,
             transforms=[
-                dict(
-                    type="TorchVisionWrapper", op="GaussianBlur", kernel_size=9, sigma=(0.3, 2.0)
-                )
+                dict(type="TorchVisionWrapper", op="GaussianBlur", kernel_size=9, sigma=(0.3, 2.0))
             ],
         ),
         colour,
