@@ -33,11 +33,24 @@ X86 = "processor : 0\nmodel name : some bf16 thing\nflags : fpu sse avx512f {}\n
         (None, False),
     ],
 )
-def test_what_the_description_of_a_cpu_says(tmp_path, text, expected):
+def test_what_the_description_of_a_cpu_says(tmp_path, monkeypatch, text, expected):
+    monkeypatch.setattr(cpu_amp, "_torch_has_bfloat16", lambda: True)
     path = tmp_path / "cpuinfo"
     if text is not None:
         path.write_text(text)
     assert cpu_amp.cpu_has_bfloat16(path) is expected
+
+
+def test_pytorch_without_operators_trains_in_float32(tmp_path, monkeypatch):
+    path = tmp_path / "cpuinfo"
+    path.write_text(X86.format("amx_bf16"))
+    assert cpu_amp.cpu_has_bfloat16(path) == (not torch.__version__.startswith("1."))
+
+    def relu6(inputs):
+        raise RuntimeError('"hardshrink_backward_cpu" not implemented for \'BFloat16\'')
+
+    monkeypatch.setattr(nn.functional, "relu6", relu6)
+    assert cpu_amp.cpu_has_bfloat16(path) is False
 
 
 def test_forward_passes_in_bfloat16_and_updates_in_float32():

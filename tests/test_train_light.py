@@ -89,7 +89,7 @@ def test_from_photos_to_the_published_file_and_nothing_twice(tool, tmp_path, cap
     assert f"{published.name}, {published.stat().st_size / 1e6:.2f} MB" in said
     assert published.stat().st_size < 5e6
     state = read_state_dict(published)
-    assert {value.dtype.itemsize for value in state.values() if value.is_floating_point()} == {2}
+    assert {value.element_size() for value in state.values() if value.is_floating_point()} == {2}
     found = TextDetector.from_config(checkpoint=published).detect([np.zeros((64, 64, 3), np.uint8)])
     assert len(found) == 1
     metrics = torch.load(published, weights_only=True)["meta"]["metrics"]
