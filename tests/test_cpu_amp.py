@@ -47,7 +47,7 @@ def test_pytorch_without_operators_trains_in_float32(tmp_path, monkeypatch):
     assert cpu_amp.cpu_has_bfloat16(path) == (not torch.__version__.startswith("1."))
 
     def relu6(inputs):
-        raise RuntimeError('"hardshrink_backward_cpu" not implemented for \'BFloat16\'')
+        raise RuntimeError("\"hardshrink_backward_cpu\" not implemented for 'BFloat16'")
 
     monkeypatch.setattr(nn.functional, "relu6", relu6)
     assert cpu_amp.cpu_has_bfloat16(path) is False
