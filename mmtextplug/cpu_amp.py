@@ -18,23 +18,26 @@ _FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}
 
 
 def _torch_has_bfloat16() -> bool:
-    """Whether PyTorch trains in bfloat16 on CPUs: 1.13 has no backward pass of ReLU6 in it."""
-    inputs = torch.ones(1, dtype=torch.bfloat16, requires_grad=True)
-    try:
-        nn.functional.relu6(inputs).backward()
-    except RuntimeError:
-        return False
+    """Whether PyTorch has the operators to train in bfloat16 on CPUs.
+
+    ReLU6's backward pass, which 1.13 lacks, stands for them.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        inputs = torch.ones(1, dtype=torch.bfloat16, requires_grad=True)
+        try:
+            nn.functional.relu6(inputs).backward()
+        except RuntimeError:
+            return False
     return True
 
 
 def cpu_has_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether this CPU computes in bfloat16, without which PyTorch does so many times slower.
+    """Whether this CPU computes in bfloat16 and this PyTorch trains in it.
+
+    Other CPUs imitate it, many times slower.
 
     Args:
         cpuinfo (Path): Linux's description of the CPU; elsewhere the answer is no.
-
-    Returns:
-        bool: False too where PyTorch lacks operators to train with it.
     """
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()

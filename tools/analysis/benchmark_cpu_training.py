@@ -133,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
     data = pictures(args.batch, args.size)
     console = Console()
     if not cpu_has_bfloat16():
-        console.print("this CPU does not compute in bfloat16: PyTorch imitates it")
+        console.print("this CPU, or this PyTorch, has no bfloat16: it is imitated, or fails")
     table = Table(title=f"{args.batch} images of {args.size} px, {args.threads} threads")
     for column in ("network", "way", "step, s", "against float32"):
         table.add_column(column, justify="left" if column in ("network", "way") else "right")
