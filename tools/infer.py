@@ -65,7 +65,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--light",
         action="store_true",
-        help="the light detector: about four times as fast, less exact",
+        help="the light detector: two to four times as fast, less exact",
     )
     parser.add_argument(
         "--refine",
